@@ -1,0 +1,157 @@
+"""The only reader of time, chance and names: the live adapters of the ports Clock, Rng and Ids.
+
+``LoopClock`` runs on the event loop's own clock, so a loop with virtual time makes everything above it virtual.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from penstock.ports import Deadline, Timer
+
+
+class SystemClock:
+    """Real time: ``time.time`` and the running loop's monotonic clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for that long."""
+        await asyncio.sleep(seconds)
+
+    def later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back after that long, once."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+    def deadline(self) -> Deadline:
+        """A new timer for the running task."""
+        return TaskDeadline(self.monotonic)
+
+
+class LoopClock(SystemClock):
+    """The running loop's time, counted from ``epoch``: virtual on a loop with virtual time."""
+
+    def __init__(self, epoch: float) -> None:
+        """``epoch``: what ``now`` says when the loop's own clock says 0."""
+        self._epoch = epoch
+
+    def now(self) -> float:
+        """Seconds since the epoch, as far as the loop has run."""
+        return self._epoch + self.monotonic()
+
+    def monotonic(self) -> float:
+        """The loop's clock."""
+        return asyncio.get_running_loop().time()
+
+
+class TaskDeadline:
+    """Cancels its task at a point in time, and turns that cancellation into TimeoutError.
+
+    The timer is armed once and looked at again when it fires: a scope that ends in time leaves it alone, so a stream
+    of a thousand reads costs one timer and not a thousand. Follows ``asyncio.timeout`` in telling its own
+    cancellation from somebody else's.
+    """
+
+    __slots__ = ("_armed", "_cancelling", "_expired", "_handle", "_loop", "_monotonic", "_task", "_when")
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        """``monotonic``: the clock that ``until`` speaks of."""
+        self._loop = asyncio.get_running_loop()
+        self._monotonic = monotonic
+        self._task: asyncio.Task[object] | None = None
+        self._handle: asyncio.TimerHandle | None = None
+        self._armed = 0.0
+        self._when = float("inf")
+        self._expired = False
+        self._cancelling = 0
+
+    def until(self, when: float) -> Self:
+        """A scope that raises TimeoutError when the clock reaches ``when``."""
+        self._when = when
+        return self
+
+    def close(self) -> None:
+        """Drop the timer."""
+        self._when = float("inf")
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        self._task = task = asyncio.current_task()
+        if task is None:
+            message = "a deadline needs a task"
+            raise RuntimeError(message)
+        self._cancelling = task.cancelling()
+        self._expired = False
+        if self._handle is None or self._armed > self._when:
+            self._arm()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._when = float("inf")
+        task, self._task = self._task, None
+        if (
+            self._expired
+            and task is not None
+            and task.uncancel() <= self._cancelling
+            and kind is asyncio.CancelledError
+        ):
+            raise TimeoutError from error
+
+    def _arm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._armed = self._when
+        delay = max(0.0, self._when - self._monotonic())
+        self._handle = self._loop.call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        if self._task is None or self._when == float("inf"):
+            return
+        if self._monotonic() < self._when:
+            self._arm()
+            return
+        self._expired = True
+        self._task.cancel()
+
+
+class SystemRng:
+    """Chance from the operating system's seed; give a seed to replay a run."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        """``seed``: None = unpredictable."""
+        self._random = random.Random(seed)
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+        return self._random.random()
+
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class TimeIds:
+    """Names that sort by time: 48 bits of milliseconds and 80 of chance, in Crockford base 32 (the ULID layout)."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        """``now``: the clock that stamps them."""
+        self._now = now
+
+    def new(self, prefix: str) -> str:
+        """``<prefix>_<26 characters>``."""
+        value = (int(self._now() * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
+        return f"{prefix}_" + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])

@@ -1,0 +1,1 @@
+"""The file, the environment, and the frozen settings made of them."""

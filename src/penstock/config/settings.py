@@ -1,0 +1,219 @@
+"""The settings: frozen, complete, typed. Everything outside this package sees only these.
+
+Made by ``load.py`` from the file and the environment. Units are in the names; every default is in ``schema.py``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A credential that prints as ``***``; call it to read it where it is sent, nowhere else."""
+
+    _value: str = field(repr=False)
+
+    def reveal(self) -> str:
+        """The credential itself."""
+        return self._value
+
+    def __str__(self) -> str:
+        return "***"
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A listen address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where Penstock listens and who may administer it."""
+
+    listen: Address
+    admin_listen: Address
+    admin_token: Secret | None
+    secret: Secret | None
+    """The pepper of stored keys; None = a file beside the store."""
+    drain_s: float
+    trusted_proxies: tuple[str, ...]
+    cors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceOverride:
+    """A flat price of the operator's own for every model of a provider, per million tokens."""
+
+    input: Decimal
+    cached_input: Decimal
+    output: Decimal
+    currency: str
+    cache_write: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """One API with one base URL and one set of credentials."""
+
+    name: str
+    kind: str
+    """A row of ``providers/registry.py``."""
+    base_urls: Mapping[str, str]
+    """Dialect -> URL up to, not including, the endpoint's own path (``https://api.deepseek.com/v1``)."""
+    api_key: Secret | None
+    prices: PriceOverride | None
+    private: bool
+    after_disconnect: str
+    """``stops`` or ``completes``."""
+    billed_at: str
+    """``completion`` or ``start``."""
+    price_book: str
+    """The price file its models are looked up in."""
+    currency: str
+    """Which of the price book's price lists applies."""
+    proxy: Secret | None
+    ca_file: Path | None
+    headers: Mapping[str, Secret]
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSettings:
+    """A model as served at one provider."""
+
+    provider: ProviderSettings
+    model: str
+    """The provider's name for it."""
+    weight: int
+    region: str
+
+    @property
+    def id(self) -> str:
+        """``provider/model``: the label of metrics, headers and the ledger."""
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutSettings:
+    """Seconds. ``first_byte`` runs from dispatch to the first data event; ``total`` over all attempts."""
+
+    connect_s: float
+    first_byte_s: float
+    between_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExactSettings:
+    """The exact cache of a model, key or tag. ``ttl_s`` 0 = off."""
+
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The public name a client asks for."""
+
+    name: str
+    deployments: tuple[DeploymentSettings, ...]
+    balance: str
+    baseline: DeploymentSettings
+    default_output: int
+    stream_upstream: bool
+    exact: ExactSettings | None
+    """None = as ``cache.exact`` says."""
+    timeouts: TimeoutSettings
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What an alias sets in the request (an alias is a ModelSettings of its own name)."""
+    alias_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """``exact_ttl_s`` 0 = the exact cache is off. ``by_key`` and ``by_tag`` override per key name and ``tag=value``."""
+
+    exact_ttl_s: float
+    max_bytes: int
+    join: bool
+    share: str
+    """``key`` (default), ``team`` or ``all``: who shares stored answers."""
+    by_key: Mapping[str, ExactSettings]
+    by_tag: Mapping[str, ExactSettings]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """Bounds of the whole gateway."""
+
+    max_body: int
+    max_concurrency: int
+    max_queue: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """``attempts`` counts calls per exchange; ``budget`` is the share of requests that may be retried."""
+
+    attempts: int
+    backoff_s: float
+    budget: float
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """``sync``: ``normal`` or ``full``. ``on_failure``: ``refuse`` or ``answer``."""
+
+    sync: str
+    on_failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaticKey:
+    """A key from the config file, for development. ``rpm tpm concurrency`` None = unlimited."""
+
+    name: str
+    key_sha256: str
+    team: str
+    models: tuple[str, ...]
+    rpm: int | None
+    tpm: int | None
+    concurrency: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything, complete."""
+
+    source: str
+    """The file it came from, or ``built-in``."""
+    directory: Path
+    """Relative paths resolve from here."""
+    server: ServerSettings
+    store: str
+    currency: str
+    fx: Mapping[str, Decimal]
+    ledger: LedgerSettings
+    providers: Mapping[str, ProviderSettings]
+    models: Mapping[str, ModelSettings]
+    """Aliases included."""
+    cache: CacheSettings
+    limits: LimitSettings
+    timeouts: TimeoutSettings
+    retry: RetrySettings
+    keys: tuple[StaticKey, ...]
+    simulated: bool
+    """True when no provider is configured and the sim provider serves."""
+    warnings: tuple[str, ...] = ()

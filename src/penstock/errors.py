@@ -1,0 +1,264 @@
+"""Every error Penstock raises on purpose, as one tree.
+
+    PenstockError
+    ├── ConfigError                 the file or the environment is wrong (all mistakes at once)
+    ├── StoreError                  a store did not do what it was asked
+    ├── PriceError                  no price with a source covers that model at that instant
+    ├── RequestError                whose fault: the client
+    │   ├── BadRequest  BadHost  UnknownPath  WrongMethod  BodyTooLarge  BodyTooSlow
+    │   ├── UnknownKey  ModelForbidden  UnknownModel
+    │   ├── IdempotencyMismatch  NotCached  ClientGone
+    │   └── RateLimited
+    ├── GatewayError                whose fault: ours, or what we run on
+    │   └── Saturated  Draining  LedgerUnavailable  NoDeployment
+    └── UpstreamError               whose fault: the provider
+        ├── Unreachable             no connection, or it broke before an answer began
+        ├── ProviderTimeout         one of our deadlines passed while waiting for it
+        ├── ProviderBusy            408 429 5xx, or cut off for lack of capacity
+        ├── ProviderRefused         400 404 413 422: this request will not be served there
+        ├── ProviderAccount         401 402 403: this account will not be served
+        └── BadAnswer               what came back is no answer (broken stream, not JSON, error inside a 200)
+
+Policy reads the fields, never the text: ``kind`` names the error on the wire and in the ledger, ``origin`` says
+whose fault it is, ``retry`` whether another call may cure it. ``public`` is safe for the caller; ``detail`` is for
+the operator and goes to the log only. ``server/replies.py`` maps kinds to statuses in one table.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Origin(StrEnum):
+    """Whose fault an error is."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    PROVIDER = "provider"
+    OPERATOR = "operator"
+
+
+class Retry(StrEnum):
+    """Whether another call may cure an error."""
+
+    NEVER = "never"
+    ELSEWHERE = "elsewhere"
+    """On another account only."""
+    ANYWHERE = "anywhere"
+
+
+class PenstockError(Exception):
+    """The root. ``public`` is shown to the caller, ``detail`` to the operator only."""
+
+    kind: ClassVar[str] = "internal_error"
+    origin: ClassVar[Origin] = Origin.GATEWAY
+    retry: ClassVar[Retry] = Retry.NEVER
+
+    def __init__(
+        self, public: str, *, detail: str = "", param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        """``param``: the offending request field; ``retry_after_s``: when asking again makes sense, in seconds."""
+        super().__init__(public)
+        self.public = public
+        self.detail = detail
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class ConfigError(PenstockError):
+    """The config is wrong; ``mistakes`` lists every one as ``file:line: path: what, and what to do``."""
+
+    kind = "config_error"
+    origin = Origin.OPERATOR
+
+    def __init__(self, mistakes: list[str]) -> None:
+        """``mistakes``: one finished line each."""
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class StoreError(PenstockError):
+    """A store failed; the detail carries the driver's words."""
+
+    kind = "store_error"
+    origin = Origin.OPERATOR
+
+
+class PriceError(PenstockError):
+    """No dated price with a source covers this model at this instant."""
+
+    kind = "price_unknown"
+    origin = Origin.OPERATOR
+
+
+class RequestError(PenstockError):
+    """The client has to change something."""
+
+    kind = "invalid_request"
+    origin = Origin.CLIENT
+
+
+class BadRequest(RequestError):
+    """The body is not a request of this endpoint."""
+
+
+class BadHost(RequestError):
+    """The Host header is missing, doubled or no host name."""
+
+    kind = "bad_host"
+
+
+class UnknownPath(RequestError):
+    """No such endpoint."""
+
+    kind = "unknown_path"
+
+
+class WrongMethod(RequestError):
+    """The endpoint exists, with another method."""
+
+    kind = "wrong_method"
+
+
+class BodyTooLarge(RequestError):
+    """The body exceeds ``limits.max_body``."""
+
+    kind = "body_too_large"
+
+
+class BodyTooSlow(RequestError):
+    """The body did not arrive in time."""
+
+    kind = "body_too_slow"
+
+
+class UnknownKey(RequestError):
+    """No such key, or revoked, or expired."""
+
+    kind = "invalid_api_key"
+
+
+class ModelForbidden(RequestError):
+    """The key may not use this model."""
+
+    kind = "model_forbidden"
+
+
+class UnknownModel(RequestError):
+    """No model of this name is configured."""
+
+    kind = "model_not_found"
+
+
+class IdempotencyMismatch(RequestError):
+    """The Idempotency-Key was used before with another body."""
+
+    kind = "idempotency_mismatch"
+
+
+class NotCached(RequestError):
+    """``Cache-Control: only-if-cached`` and nothing is stored."""
+
+    kind = "not_cached"
+
+
+class ClientGone(RequestError):
+    """The client left before its answer."""
+
+    kind = "client_gone"
+
+
+class RateLimited(RequestError):
+    """The key's requests or tokens per minute, or its concurrency, are used up."""
+
+    kind = "rate_limited"
+
+
+class GatewayError(PenstockError):
+    """Penstock cannot take this request now."""
+
+    kind = "gateway_error"
+
+
+class Saturated(GatewayError):
+    """More requests wait than ``limits.max_queue`` allows."""
+
+    kind = "saturated"
+
+
+class Draining(GatewayError):
+    """The process is shutting down."""
+
+    kind = "draining"
+
+
+class LedgerUnavailable(GatewayError):
+    """The ledger cannot be written and ``ledger.on_failure`` is ``refuse``."""
+
+    kind = "ledger_unavailable"
+
+
+class NoDeployment(GatewayError):
+    """No deployment of the model can serve this request; the plan says why each was dropped."""
+
+    kind = "no_deployment"
+
+
+class UpstreamError(PenstockError):
+    """The provider failed. ``status`` and ``body`` are what it answered, where it did."""
+
+    kind = "provider_error"
+    origin = Origin.PROVIDER
+    retry = Retry.ANYWHERE
+
+    def __init__(
+        self,
+        public: str,
+        *,
+        detail: str = "",
+        status: int | None = None,
+        body: bytes = b"",
+        retry_after_s: float | None = None,
+        param: str | None = None,
+    ) -> None:
+        """``status``: the provider's HTTP status, None when none came; ``body``: its error body, bounded."""
+        super().__init__(public, detail=detail, retry_after_s=retry_after_s, param=param)
+        self.status = status
+        self.body = body
+
+
+class Unreachable(UpstreamError):
+    """No connection, or it broke before an answer began."""
+
+    kind = "provider_unreachable"
+
+
+class ProviderTimeout(UpstreamError):
+    """One of our deadlines (connect, first_byte, between, total) passed."""
+
+    kind = "provider_timeout"
+
+
+class ProviderBusy(UpstreamError):
+    """408, 429, 5xx, or an answer cut off for lack of capacity."""
+
+    kind = "provider_busy"
+
+
+class ProviderRefused(UpstreamError):
+    """The provider says this request is wrong; its own words go to the client."""
+
+    kind = "provider_refused"
+    retry = Retry.ELSEWHERE
+
+
+class ProviderAccount(UpstreamError):
+    """The provider does not accept our account: credentials or balance."""
+
+    kind = "provider_account"
+    retry = Retry.ELSEWHERE
+
+
+class BadAnswer(UpstreamError):
+    """What came back is no answer: a broken stream, not JSON, an error inside a 200."""
+
+    kind = "provider_bad_answer"

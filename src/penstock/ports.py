@@ -1,0 +1,325 @@
+"""Every port on one page: what the pipeline needs from the world, and nothing about how it is done.
+
+Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone chooses among them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.core.records import LedgerRow
+from penstock.core.usage import Usage
+from penstock.errors import UpstreamError
+
+# --- time, chance, names ---------------------------------------------------------------------------------------
+
+
+class Deadline(Protocol):
+    """One re-armable timer for one task; waiting under it again and again costs no new timers."""
+
+    def until(self, when: float) -> AbstractContextManager[object]:
+        """A scope that raises TimeoutError when monotonic time reaches ``when``; not nestable."""
+        ...
+
+    def close(self) -> None:
+        """Drop the timer."""
+        ...
+
+
+class Timer(Protocol):
+    """A callback to come."""
+
+    def cancel(self) -> None:
+        """It will not come any more."""
+        ...
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never steps."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for that long."""
+        ...
+
+    def later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back after that long, once."""
+        ...
+
+    def deadline(self) -> Deadline:
+        """A new timer for the running task."""
+        ...
+
+
+class Rng(Protocol):
+    """The only source of chance."""
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+        ...
+
+
+class Ids(Protocol):
+    """The only source of identifiers: unique, sortable by time."""
+
+    def new(self, prefix: str) -> str:
+        """``<prefix>_<26 characters>``."""
+        ...
+
+
+# --- providers -------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class UpstreamCall:
+    """One HTTP request to a provider, ready to send. ``headers`` holds the credentials: never log it."""
+
+    provider: ProviderSettings
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    stream: bool
+    connect_timeout_s: float
+
+
+class UpstreamResponse(Protocol):
+    """What came back: status and headers (lower-case names) at once, the decoded body as it arrives."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self, limit: int) -> bytes:
+        """The whole (rest of the) body. Raises BadAnswer above ``limit`` bytes, Unreachable when cut."""
+        ...
+
+    async def next(self) -> bytes:
+        """The next non-empty read; b"" at the end. Raises BadAnswer when the body is cut short."""
+        ...
+
+    async def close(self) -> None:
+        """Release the connection; an unfinished body closes it, so that the provider sees us leave."""
+        ...
+
+
+class Transport(Protocol):
+    """The one-method seam to providers. Raises only UpstreamError; cancelling it closes the connection."""
+
+    async def send(self, call: UpstreamCall) -> UpstreamResponse:
+        """Send the call and wait for the response's head."""
+        ...
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        ...
+
+
+class Adapter(Protocol):
+    """How one kind of provider speaks. Pure: the sender does the I/O."""
+
+    def encode(
+        self, dialect: str, fields: Mapping[str, Any], raw: bytes, deployment: DeploymentSettings, headers: Mapping[str, str]
+    ) -> UpstreamCall:
+        """The call that asks ``deployment`` for this request. ``fields`` is the decoded body, ``raw`` its bytes.
+
+        ``headers`` are the client's pass-through headers (anthropic-version, anthropic-beta).
+        """
+        ...
+
+    def usage(self, dialect: str, body: Mapping[str, Any], before: Usage | None) -> Usage | None:
+        """The usage that a whole answer or one stream event carries, merged over ``before``; None = none in it."""
+        ...
+
+    def refusal(self, status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
+        """The error that an answer with an error status means."""
+        ...
+
+    def error_inside(self, dialect: str, body: Mapping[str, Any]) -> UpstreamError | None:
+        """The error that the body of a 200, or a stream event, carries; None = it is fine."""
+        ...
+
+
+# --- stores ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A finished answer as the exact cache keeps it: always whole, whatever the first asker wanted."""
+
+    body: bytes
+    """The whole answer's JSON."""
+    stored_at: float
+    expires_at: float
+    attempt_id: str
+    """The attempt that produced it."""
+    model: str
+    tenant: str
+    tags: tuple[str, ...]
+    deployment: str
+    usage: Usage
+    estimated: bool
+
+
+class AnswerCache(Protocol):
+    """Finished answers by key. ``get`` never returns an expired one. Loses entries, never mixes them up."""
+
+    async def get(self, key: bytes, now: float) -> StoredAnswer | None:
+        """The answer stored under ``key``."""
+        ...
+
+    def put(self, key: bytes, answer: StoredAnswer) -> None:
+        """Visible to ``get`` at once; durable soon."""
+        ...
+
+    async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:
+        """Forget what matches all that is given (nothing given = everything); how many were forgotten."""
+        ...
+
+    def stats(self) -> tuple[int, int]:
+        """(entries, bytes) held now."""
+        ...
+
+
+class Ledger(Protocol):
+    """Append-only rows, written in groups off the loop."""
+
+    def append(self, rows: Iterable[LedgerRow]) -> None:
+        """Take the rows; they are durable after the next flush. Never blocks, never raises."""
+        ...
+
+    async def flush(self) -> None:
+        """Return when everything appended before is durable. Raises StoreError when it is not."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """False while the last write failed; rows wait, bounded, and are tried again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpendQuery:
+    """What ``penstock spend`` asks: group by ``by`` over [since, until), epoch seconds, in time zone ``timezone``."""
+
+    by: str
+    """model deployment endpoint key team user tag hour day lever"""
+    since: float
+    until: float
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpendRow:
+    """One group. Amounts are nano-units of the book currency. ``wasted`` is what failed attempts were charged."""
+
+    group: str
+    requests: int
+    tokens: int
+    cost_nano: int
+    baseline_nano: int
+    saved_nano: int
+    wasted_nano: int
+    unpriced: int
+    """Requests that no price covers: not in the amounts."""
+    errors: int
+
+
+class LedgerReader(Protocol):
+    """Questions to the ledger."""
+
+    async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
+        """The groups, dearest first (hours and days in order), and their total over distinct exchanges."""
+        ...
+
+    async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
+        """Every row of one exchange: itself, its attempts, its shares."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A client key. The key itself is never stored: ``digest`` is HMAC-SHA256 of it under the pepper, in hex."""
+
+    id: str
+    name: str
+    digest: str
+    prefix: str
+    """The first characters, to recognise it by."""
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    team: str = ""
+    models: tuple[str, ...] = ()
+    """Empty = all."""
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+
+
+class KeyStore(Protocol):
+    """Client keys."""
+
+    async def list(self) -> Sequence[KeyRecord]:
+        """All of them, revoked ones too, oldest first."""
+        ...
+
+    async def add(self, record: KeyRecord) -> None:
+        """Store a new one. Raises StoreError when the name is taken by a live key."""
+        ...
+
+    async def revoke(self, name_or_id: str, at: float) -> KeyRecord | None:
+        """Revoke a live one; None when there is none of that name or id."""
+        ...
+
+    async def version(self) -> int:
+        """A number that changes with every write, by whichever process: cheap to poll."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """The first result under an Idempotency-Key, replayed for 24 h."""
+
+    body_digest: bytes
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    exchange_id: str
+    expires_at: float
+
+
+class ResultStore(Protocol):
+    """Results by (tenant, Idempotency-Key)."""
+
+    async def get(self, tenant: str, key: str, now: float) -> StoredResult | None:
+        """The stored result, unless it expired."""
+        ...
+
+    def put(self, tenant: str, key: str, result: StoredResult) -> None:
+        """Visible at once; durable soon."""
+        ...
+
+
+@dataclass(slots=True)
+class Stores:
+    """What ``stores/open.py`` makes of a store URL."""
+
+    answers: AnswerCache
+    ledger: Ledger
+    reader: LedgerReader
+    keys: KeyStore
+    results: ResultStore
+    close: Callable[[], Any]
+    """Await it: flushes and closes."""
+    description: str = ""
+
+
