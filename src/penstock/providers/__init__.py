@@ -1,0 +1,1 @@
+"""How Penstock speaks to providers: rows, pure adapters, one HTTP sender, two stand-ins."""
