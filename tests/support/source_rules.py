@@ -28,8 +28,8 @@ WORKING_CLASSES = frozenset({
 """Constructors that start something or register it somewhere."""
 CONSTANT_CALLS = frozenset({
     "bytes", "compile", "date", "datetime", "dict", "encode", "enumerate", "field", "format", "frozenset", "getLogger",
-    "get_logger", "int", "items", "join", "keys", "len", "list", "max", "min", "object", "range", "sorted", "split", "str",
-    "sum", "timedelta", "timezone", "tuple", "values", "zip",
+    "get_logger", "int", "items", "join", "keys", "len", "list", "max", "min", "object", "range", "sorted", "split",
+    "str", "sum", "timedelta", "timezone", "tuple", "values", "zip",
 })  # fmt: skip
 """Functions that only make one value of another."""
 
