@@ -233,9 +233,13 @@ class Unreachable(UpstreamError):
 
 
 class ProviderTimeout(UpstreamError):
-    """One of our deadlines (connect, first_byte, between, total) passed."""
+    """One of our deadlines (first_byte, between, total) passed.
+
+    Never retried on the same account: the call may run to its end there, and be billed twice.
+    """
 
     kind = "provider_timeout"
+    retry = Retry.ELSEWHERE
 
 
 class ProviderBusy(UpstreamError):

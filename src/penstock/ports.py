@@ -127,7 +127,12 @@ class Adapter(Protocol):
     """How one kind of provider speaks. Pure: the sender does the I/O."""
 
     def encode(
-        self, dialect: str, fields: Mapping[str, Any], raw: bytes, deployment: DeploymentSettings, headers: Mapping[str, str]
+        self,
+        dialect: str,
+        fields: Mapping[str, Any],
+        raw: bytes,
+        deployment: DeploymentSettings,
+        headers: Mapping[str, str],
     ) -> UpstreamCall:
         """The call that asks ``deployment`` for this request. ``fields`` is the decoded body, ``raw`` its bytes.
 
@@ -321,5 +326,3 @@ class Stores:
     close: Callable[[], Any]
     """Await it: flushes and closes."""
     description: str = ""
-
-

@@ -130,7 +130,8 @@ class ModelSettings:
     name: str
     deployments: tuple[DeploymentSettings, ...]
     balance: str
-    baseline: DeploymentSettings
+    baseline: DeploymentSettings | None
+    """What a saving is measured against; the first deployment unless the file names another."""
     default_output: int
     stream_upstream: bool
     exact: ExactSettings | None

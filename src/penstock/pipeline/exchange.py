@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.config.settings import DeploymentSettings, ModelSettings
+from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutSettings
 from penstock.core.cachekey import CacheDirective
 from penstock.core.records import AttemptRow, ShareRow
 from penstock.core.routing import Plan
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
+from penstock.pipeline.first import First
+from penstock.pipeline.flight import Flight
+from penstock.pipeline.standing import Standing
+from penstock.pipeline.stream import Batch
 from penstock.wire.fold import Fold
-from penstock.wire.sse import Event
-
-Batch = list[Event]
-"""The events of one upstream read: one send to the client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,19 @@ class Principal:
 
 
 ANONYMOUS = Principal("anonymous", "anonymous")
+
+
+NO_MODEL = ModelSettings(
+    name="",
+    deployments=(),
+    balance="weighted",
+    baseline=None,
+    default_output=0,
+    stream_upstream=False,
+    exact=None,
+    timeouts=TimeoutSettings(connect_s=0, first_byte_s=0, between_s=0, total_s=0),
+)
+"""The model of an exchange that has not named one yet."""
 
 
 @dataclass(slots=True)
@@ -61,10 +74,11 @@ class Exchange:
     """One request and its answer. Every stage reads and writes it; nothing else passes between stages."""
 
     __slots__ = (
-        "asked", "at", "attempts", "baseline_nano", "cache", "client_gone", "cost_nano", "deployment", "error",
-        "estimated", "fields", "finished", "first_byte_at", "fold", "followers", "id", "key", "model", "plan",
-        "principal", "raw", "read_body", "reply", "saved_lever", "shares", "started", "stoppable", "streamed", "task",
-        "usage", "waited_s", "wants_stream", "wants_usage", "whole",
+        "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano", "dispatched",
+        "error",
+        "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold", "followers", "id", "key", "model", "plan",
+        "principal", "raw", "read_body", "reply", "served_by", "shares", "standing", "started", "stoppable", "streamed", "task",
+        "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -80,10 +94,12 @@ class Exchange:
         # The request, after admit.
         self.raw = b""
         self.fields: dict[str, Any] = {}
-        self.model: ModelSettings | None = None
+        self.model: ModelSettings = NO_MODEL
+        self.user = ""
+        self.standing: Standing | None = None
         self.wants_stream = False
         self.wants_usage = False
-        # The answer, as far as it has come.
+        # The answer, as far as it has come. ``finished``: complete, from a provider, fit to be stored.
         self.reply: Reply | None = None
         self.error: PenstockError | None = None
         self.finished = False
@@ -92,11 +108,14 @@ class Exchange:
         self.streamed = False
         self.first_byte_at: float | None = None
         self.waited_s = 0.0
-        # Caching and routing.
+        # Caching, joining, routing.
         self.key: bytes | None = None
         self.cache = "off"
-        self.plan: Plan | None = None
-        self.deployment: DeploymentSettings | None = None
+        self.flight: Flight | None = None
+        self.first: First | None = None
+        self.plan: Plan[DeploymentSettings] | None = None
+        self.served_by = ""
+        self.dispatched = 0
         # Money.
         self.attempts: list[AttemptRow] = []
         self.shares: list[ShareRow] = []
@@ -104,9 +123,31 @@ class Exchange:
         self.estimated = False
         self.baseline_nano: int | None = 0
         self.cost_nano: int | None = 0
-        self.saved_lever = ""
-        # Who still waits for it.
+        # Who still waits for it. ``stoppable``: nothing is lost by stopping now.
         self.client_gone = False
+        self.called_off = False
         self.followers = 0
         self.stoppable = True
         self.task: asyncio.Task[Any] | None = None
+
+    @property
+    def unwanted(self) -> bool:
+        """True when neither its client nor a follower waits for the answer."""
+        return self.client_gone and not self.followers
+
+    def client_left(self) -> None:
+        """The client's connection is gone."""
+        self.client_gone = True
+        self.call_off()
+
+    def call_off(self) -> None:
+        """Stop, if nobody waits for the answer and stopping saves anything."""
+        if self.unwanted and self.stoppable and self.task is not None and not self.called_off:
+            self.called_off = True
+            self.task.cancel()
+
+    def answer(self) -> bytes | None:
+        """The whole answer, whichever way it came; None when it is not finished."""
+        if self.whole is None and self.finished and self.fold is not None:
+            self.whole = self.fold.whole()
+        return self.whole if self.finished else None

@@ -1,0 +1,1 @@
+"""Small loops over what the rest of the house offers."""

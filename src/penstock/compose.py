@@ -1,0 +1,192 @@
+"""The composition root: settings -> stores, providers, stages -> Gateway. The only namer of concrete parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from penstock.background.ticker import Ticker
+from penstock.clock import SystemClock, SystemRng, TimeIds
+from penstock.config.prices import load_book
+from penstock.config.settings import ProviderSettings, Settings
+from penstock.core.pricebook import PriceBook
+from penstock.core.records import LedgerRow
+from penstock.core.retry import RetryBudget
+from penstock.errors import ConfigError, PenstockError
+from penstock.observe.logs import ledger_rows_lost
+from penstock.observe.metrics import Metrics
+from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.admit import Admit
+from penstock.pipeline.attempt import Attempt
+from penstock.pipeline.exact import Exact
+from penstock.pipeline.first import Firsts
+from penstock.pipeline.identify import Identify
+from penstock.pipeline.join import Flights, Join
+from penstock.pipeline.keyring import KeyRing
+from penstock.pipeline.limit import Gate, Limit
+from penstock.pipeline.once import Once
+from penstock.pipeline.record import Record
+from penstock.pipeline.route import Route
+from penstock.pipeline.run import Pipeline, Stage
+from penstock.pipeline.sharing import Sharing
+from penstock.ports import Clock, Ids, Rng, Stores, Transport
+from penstock.providers.http import HttpTransport
+from penstock.providers.registry import KINDS, adapter
+from penstock.providers.sim import Sim
+from penstock.stores.open import open_stores
+from penstock.stores.pepper import open_pepper
+
+REFRESH_KEYS_S = 1.0
+SWEEP_S = 30.0
+
+StatusOf = Callable[[PenstockError], int]
+
+
+@dataclass(slots=True)
+class World:
+    """What the live gateway is given and a test or the lab replaces: time, chance, names, senders by provider kind."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Rng = field(default_factory=SystemRng)
+    ids: Ids | None = None
+    transports: Mapping[str, Transport] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Standing:
+    """What outlives a reload: requests in flight, slots, counters."""
+
+    budget: RetryBudget
+    flights: Flights = field(default_factory=dict)
+    firsts: Firsts = field(default_factory=dict)
+    gate: Gate = field(default_factory=Gate)
+
+
+class Gateway:
+    """A running Penstock: what the servers, the console and the commands hold."""
+
+    def __init__(
+        self, settings: Settings, stores: Stores, book: PriceBook, pepper: bytes, world: World, status_of: StatusOf
+    ) -> None:
+        """Use ``open_gateway``."""
+        self.settings = settings
+        self.stores = stores
+        self.book = book
+        self.pepper = pepper
+        self.clock = world.clock
+        self.ids: Ids = world.ids or TimeIds(world.clock.now)
+        self.standing = Standing(RetryBudget(settings.retry.budget))
+        self.keyring = KeyRing(pepper, settings.keys)
+        self.metrics = Metrics(settings)
+        self._world = world
+        self._status_of = status_of
+        self._http = HttpTransport()
+        self._sim = Sim(world.clock, world.rng)
+        self.pipeline = self._pipeline(settings)
+        self._tickers = [
+            Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
+            Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
+        ]
+
+    async def start(self) -> None:
+        """Read the keys and start the background loops."""
+        await self.refresh_keys(always=True)
+        for ticker in self._tickers:
+            ticker.start()
+
+    async def close(self) -> None:
+        """Stop the loops, flush the ledger, close every connection."""
+        for ticker in self._tickers:
+            await ticker.stop()
+        await self._http.close()
+        await self.stores.close()
+
+    async def refresh_keys(self, *, always: bool = False) -> None:
+        """Take over what any process changed in the key store."""
+        version = await self.stores.keys.version()
+        if always or version != self.keyring.version:
+            self.keyring.load(await self.stores.keys.list(), version)
+
+    async def adopt(self, settings: Settings) -> Sequence[str]:
+        """Serve by new settings from the next request on; what of them needs a restart. Raises ConfigError."""
+        old = self.settings
+        fixed = {"server": (old.server, settings.server), "store": (old.store, settings.store)}
+        if settings.currency != old.currency:
+            raise ConfigError(["currency: the ledger is kept in the book currency; it cannot change while it runs"])
+        keyring = KeyRing(self.pepper, settings.keys)
+        keyring.load(await self.stores.keys.list(), await self.stores.keys.version())
+        self.settings, self.keyring = settings, keyring
+        self.metrics.adopt(settings)
+        self.pipeline = self._pipeline(settings)
+        return [name for name, (before, after) in fixed.items() if before != after]
+
+    # --- composition
+
+    def _pipeline(self, settings: Settings) -> Pipeline:
+        """The stages in order: a feature that is off is not in the list."""
+        clock, stores, standing = self.clock, self.stores, self.standing
+        accounts = Accounts(self.book, settings.currency, settings.fx)
+        sharing = Sharing(settings.cache)
+        guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
+        stages: list[Stage] = [
+            Record(clock, stores.ledger, self.metrics, accounts, self._status_of),
+            Identify(clock, self.keyring),
+            Admit(settings.models),
+            Once(clock, stores.results, standing.firsts),
+            Limit(clock, settings.limits, standing.gate, guarded),
+        ]
+        if _exact_is_on(settings):
+            stages.append(Exact(clock, stores.answers, sharing))
+        if settings.cache.join:
+            stages.append(Join(clock, standing.flights, sharing))
+        stages += [
+            Route(),
+            Attempt(
+                clock=clock,
+                rng=self._world.rng,
+                ids=self.ids,
+                transport=self._transport,
+                adapters={kind: adapter(kind) for kind in KINDS},
+                accounts=accounts,
+                retry=settings.retry,
+                budget=standing.budget,
+            ),
+        ]
+        return Pipeline(stages)
+
+    def _transport(self, provider: ProviderSettings) -> Transport:
+        given = self._world.transports.get(provider.kind)
+        if given is not None:
+            return given
+        return self._sim if provider.kind == "sim" else self._http
+
+    async def _sweep(self) -> None:
+        await self.stores.sweep(self.clock.now())
+
+
+def _exact_is_on(settings: Settings) -> bool:
+    """Somewhere at least: a model, key or tag may have what the rest has not."""
+    cache = settings.cache
+    overrides = [*cache.by_key.values(), *cache.by_tag.values()]
+    overrides += [model.exact for model in settings.models.values() if model.exact is not None]
+    return bool(cache.exact_ttl_s or any(exact.ttl_s for exact in overrides))
+
+
+async def open_gateway(settings: Settings, status_of: StatusOf, world: World | None = None) -> Gateway:
+    """Open the stores and build the gateway; call ``start`` before and ``close`` after serving.
+
+    ``status_of``: the HTTP status of an error, for the ledger. Raises ConfigError, StoreError.
+    """
+    world = world or World()
+    stores = await open_stores(
+        settings.store,
+        settings.directory,
+        max_answer_bytes=settings.cache.max_bytes,
+        sync=settings.ledger.sync,
+        on_lost=_rows_lost,
+        clock=world.clock,
+    )
+    pepper = open_pepper(settings)
+    return Gateway(settings, stores, load_book(), pepper, world, status_of)
+
+
+def _rows_lost(rows: Sequence[LedgerRow], reason: str) -> None:
+    ledger_rows_lost(rows, reason)

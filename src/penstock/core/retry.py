@@ -1,0 +1,95 @@
+"""When and where to call again: a schedule, and a budget that keeps retries from becoming the outage.
+
+The schedule (DESIGN part 5, rule 6): another deployment at once; the same one after 1 s, 2 s, 4 s (+-20 %), or after
+the provider's Retry-After where that is longer. The budget is a share of the requests of the last seconds plus a small
+floor, so an outage costs at most that share more calls.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from penstock.errors import Retry
+
+JITTER = 0.2
+WINDOW_S = 10.0
+FLOOR = 10
+"""Retries that are always allowed per window, so that a quiet gateway may retry at all."""
+
+
+class Schedule(NamedTuple):
+    """``attempts``: calls per exchange over all deployments; ``backoff_s``: the first wait for the same one."""
+
+    attempts: int
+    backoff_s: float
+
+
+class Target(NamedTuple):
+    """A planned deployment as retry sees it: its name and the account that pays for it."""
+
+    id: str
+    account: str
+
+
+class Made(NamedTuple):
+    """An attempt that failed: its target's index in the plan, whether another may cure it, its Retry-After."""
+
+    index: int
+    retry: Retry
+    retry_after_s: float | None
+
+
+class Step(NamedTuple):
+    """Call ``index`` of the plan after ``delay_s``."""
+
+    index: int
+    delay_s: float
+
+
+def next_step(targets: Sequence[Target], made: Sequence[Made], schedule: Schedule, chance: float) -> Step | None:
+    """The next call after the failed ones in ``made`` (at least one), or None to give up.
+
+    ``chance``: uniform in [0, 1), spreads the waits. An error that only another account may cure takes its whole
+    account out of this exchange.
+    """
+    if len(made) >= schedule.attempts or made[-1].retry is Retry.NEVER:
+        return None
+    barred = {targets[failed.index].account for failed in made if failed.retry is not Retry.ANYWHERE}
+    allowed = [index for index, target in enumerate(targets) if target.account not in barred]
+    tried = [failed.index for failed in made]
+    for index in allowed:
+        if index not in tried:
+            return Step(index, 0.0)
+    if not allowed:
+        return None
+    index = min(allowed, key=lambda candidate: (tried.count(candidate), candidate))
+    repeats = len(tried) - len(set(tried))
+    delay = schedule.backoff_s * 2**repeats * (1 - JITTER + 2 * JITTER * chance)
+    asked = [failed.retry_after_s for failed in made if failed.index == index and failed.retry_after_s is not None]
+    return Step(index, max([delay, *asked[-1:]]))
+
+
+class RetryBudget:
+    """Retries as a share of the requests of the last ``WINDOW_S`` seconds, plus ``FLOOR``."""
+
+    def __init__(self, share: float) -> None:
+        """``share``: 0.2 = one retry for every five requests."""
+        self._share = share
+        self._requests: deque[float] = deque()
+        self._retries: deque[float] = deque()
+
+    def request(self, now: float) -> None:
+        """Count a request."""
+        self._requests.append(now)
+        while self._requests[0] <= now - WINDOW_S:
+            self._requests.popleft()
+
+    def retry(self, now: float) -> bool:
+        """Take one retry if the budget holds it."""
+        for counted in (self._requests, self._retries):
+            while counted and counted[0] <= now - WINDOW_S:
+                counted.popleft()
+        if len(self._retries) + 1 > self._share * len(self._requests) + FLOOR:
+            return False
+        self._retries.append(now)
+        return True

@@ -1,0 +1,65 @@
+"""What things cost: the one place where the pipeline turns usage into money.
+
+Prices come from the provider's own override in the config, else from the price book at the tariff instant. ``None``
+means that no price covers it: such an attempt is served, counted as unpriced and never shown as free.
+"""
+
+import logging
+from collections.abc import Mapping
+from decimal import Decimal
+
+from penstock.config.settings import DeploymentSettings
+from penstock.core.pricebook import PriceBook
+from penstock.core.pricing import Charge, Rates, charge, flat_rates
+from penstock.core.usage import Usage
+from penstock.errors import PriceError
+
+log = logging.getLogger(__name__)
+
+
+class Accounts:
+    """Charges in the provider's currency and in the book's."""
+
+    def __init__(self, book: PriceBook, currency: str, fx: Mapping[str, Decimal]) -> None:
+        """``fx``: book currency per unit of each other currency."""
+        self.currency = currency
+        self._book = book
+        self._fx = {currency: Decimal(1), **fx}
+        self._flat: dict[str, Rates] = {}
+        self._unpriced: set[str] = set()
+
+    def charge(self, deployment: DeploymentSettings, usage: Usage, at: float) -> tuple[Charge, str] | None:
+        """What ``usage`` costs at ``deployment`` under the tariff of ``at`` (epoch seconds), and the price's source."""
+        try:
+            rates = self._rates(deployment, usage, at)
+        except PriceError as error:
+            self._warn_once(deployment.id, error)
+            return None
+        fx = self._fx.get(rates.currency)
+        if fx is None:
+            self._warn_once(
+                deployment.id, PriceError(f"no fx entry for {rates.currency}: add fx: {{{rates.currency}: ...}}")
+            )
+            return None
+        return charge(usage, rates, fx), rates.source
+
+    def _rates(self, deployment: DeploymentSettings, usage: Usage, at: float) -> Rates:
+        provider = deployment.provider
+        if provider.prices is None:
+            return self._book.rates(provider.price_book, deployment.model, provider.currency, at, usage.prompt)
+        rates = self._flat.get(provider.name)
+        if rates is None:
+            rates = self._flat[provider.name] = flat_rates(
+                provider.prices.input,
+                provider.prices.cached_input,
+                provider.prices.output,
+                provider.prices.cache_write,
+                currency=provider.prices.currency,
+                source=f"config: providers.{provider.name}.prices",
+            )
+        return rates
+
+    def _warn_once(self, deployment: str, error: PriceError) -> None:
+        if deployment not in self._unpriced:
+            self._unpriced.add(deployment)
+            log.warning("no price", extra={"deployment": deployment, "why": error.public})

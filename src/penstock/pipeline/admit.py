@@ -1,0 +1,67 @@
+"""admit: cheap checks before dear ones. Reads the body, checks its schema, finds the model, asks whether it is allowed.
+
+On the way out it hides the usage chunk that Penstock asked for and the client did not.
+"""
+
+from collections.abc import Mapping
+
+from penstock.config.settings import ModelSettings
+from penstock.errors import ModelForbidden, UnknownModel
+from penstock.pipeline.exchange import Exchange, Principal, Reply
+from penstock.wire.answers import is_usage_only
+from penstock.wire.requests import end_user, read_request, rewrite, wants_stream, wants_usage
+from penstock.wire.sse import Event
+
+
+class Admit:
+    """Turns bytes into a request for a model that its principal may use."""
+
+    def __init__(self, models: Mapping[str, ModelSettings]) -> None:
+        """``models``: by public name, aliases included."""
+        self._models = models
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Raises BodyTooLarge, BadRequest, UnknownModel, ModelForbidden."""
+        dialect = exchange.asked.dialect
+        exchange.raw = await exchange.read_body()
+        exchange.fields = fields = read_request(dialect, exchange.raw)
+        exchange.model = model = self._allowed(fields["model"], exchange.principal)
+        exchange.user = end_user(dialect, fields)
+        exchange.wants_stream = wants_stream(fields)
+        exchange.wants_usage = wants_usage(fields)
+        if model.fields:
+            self._apply_alias(exchange)
+        return None
+
+    def tap(self, exchange: Exchange, event: Event) -> Event | None:
+        """Drop a chunk that carries nothing but usage nobody asked for."""
+        if exchange.wants_usage or event.whole or b'"usage"' not in event.raw:
+            return event
+        return None if is_usage_only(exchange.asked.dialect, event.json) else event
+
+    def leave(self, exchange: Exchange) -> None:
+        """Nothing to undo."""
+
+    def _allowed(self, name: str, principal: Principal) -> ModelSettings:
+        model = self._models.get(name)
+        if model is None:
+            raise UnknownModel(f"unknown model {name[:200]!r}: use one of {self._names(principal)}", param="model")
+        if principal.models and name not in principal.models:
+            raise ModelForbidden(
+                f"this key may not use model {name!r}: it may use {self._names(principal)}", param="model"
+            )
+        return model
+
+    def _names(self, principal: Principal) -> str:
+        return ", ".join(usable(self._models, principal)) or "no model at all"
+
+    def _apply_alias(self, exchange: Exchange) -> None:
+        """What the client set itself stays."""
+        extra = {name: value for name, value in exchange.model.fields.items() if name not in exchange.fields}
+        exchange.fields = {**exchange.fields, **extra}
+        exchange.raw = rewrite(exchange.raw, extra)
+
+
+def usable(models: Mapping[str, ModelSettings], principal: Principal) -> list[str]:
+    """The model names that a principal may use, in the order of the config."""
+    return [name for name in models if not principal.models or name in principal.models]

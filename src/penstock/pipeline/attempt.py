@@ -1,0 +1,85 @@
+"""attempt: walks the plan. The only stage that calls a provider.
+
+Until the first data event an error may be cured by another call, as ``core/retry.py`` schedules it and its budget
+allows; after that, never. A streaming reply is handed out only when its first data event is there.
+"""
+
+from collections.abc import Callable, Mapping
+
+from penstock.config.settings import ProviderSettings, RetrySettings
+from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
+from penstock.errors import ClientGone, UpstreamError
+from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.call import Call, World
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.ports import Adapter, Clock, Deadline, Ids, Rng, Transport
+
+
+class Attempt:
+    """Calls deployments until one answers or the plan, the schedule, the budget or the time is used up."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: Rng,
+        ids: Ids,
+        transport: Callable[[ProviderSettings], Transport],
+        adapters: Mapping[str, Adapter],
+        accounts: Accounts,
+        retry: RetrySettings,
+        budget: RetryBudget,
+    ) -> None:
+        """``transport``: who sends for a provider; ``adapters``: by provider kind."""
+        self._clock = clock
+        self._rng = rng
+        self._world = World(clock, ids, transport, adapters, accounts)
+        self._schedule = Schedule(retry.attempts, retry.backoff_s)
+        self._budget = budget
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Raises the last UpstreamError when nothing answered; ClientGone when nobody waits any more."""
+        self._budget.request(self._clock.monotonic())
+        deadline = self._clock.deadline()
+        try:
+            reply = await self._walk(exchange, deadline)
+        except BaseException:
+            deadline.close()
+            raise
+        if reply.batches is None:
+            deadline.close()
+        return reply
+
+    def leave(self, exchange: Exchange) -> None:
+        """Every call has settled itself when it ended."""
+
+    async def _walk(self, exchange: Exchange, deadline: Deadline) -> Reply:
+        plan = exchange.plan
+        candidates = plan.candidates if plan is not None else ()
+        targets = [Target(deployment.id, deployment.provider.name) for deployment in candidates]
+        total_at = exchange.started + exchange.model.timeouts.total_s
+        made: list[Made] = []
+        index = 0
+        while True:
+            if exchange.unwanted:
+                raise ClientGone("the client left before its answer")
+            call = Call(exchange, candidates[index], deadline, total_at, self._world)
+            try:
+                return await call.open()
+            except UpstreamError as error:
+                made.append(Made(index, error.retry, error.retry_after_s))
+                step = self._next(targets, made, total_at)
+                if step is None:
+                    raise
+            finally:
+                exchange.stoppable = exchange.stoppable or not call.streaming
+            await self._clock.sleep(step.delay_s)
+            index = step.index
+
+    def _next(self, targets: list[Target], made: list[Made], total_at: float) -> Step | None:
+        """The next call, unless it would come too late or the retry budget is used up."""
+        step = next_step(targets, made, self._schedule, self._rng.random())
+        now = self._clock.monotonic()
+        if step is None or now + step.delay_s >= total_at or not self._budget.retry(now):
+            return None
+        return step

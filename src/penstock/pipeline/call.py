@@ -1,0 +1,314 @@
+"""One attempt: one call to one deployment, from dispatch to settlement.
+
+Deadlines: ``first_byte`` from dispatch to the first data event (for a whole answer: to the answer), ``between`` data
+events, ``total`` over the whole exchange. A provider's keep-alives are waiting, not progress. Whatever ends the call,
+it is settled exactly once, with the usage the provider reported, else our own count, marked as estimated.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.core.records import AttemptRow, ShareRow
+from penstock.core.tokens import estimate_answer, estimate_request
+from penstock.core.usage import NO_USAGE, Usage
+from penstock.errors import BadAnswer, ClientGone, PenstockError, ProviderBusy, ProviderTimeout
+from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.stream import Batch, retold
+from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamResponse
+from penstock.wire.answers import capacity_cut, upstream_id
+from penstock.wire.fold import Fold, fold_for
+from penstock.wire.requests import rewrite
+from penstock.wire.sse import DONE, Event, SseParser, sse
+
+MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
+MAX_ERROR_BYTES: Final = 64 * 1024
+LINGER_S: Final = 1.0
+"""How long we wait, after the last event, for the provider to end its response, so that the connection can be reused."""
+STREAMABLE: Final = frozenset({"chat", "completions", "messages"})
+
+T = TypeVar("T")
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a call needs of the world."""
+
+    clock: Clock
+    ids: Ids
+    transport: Callable[[ProviderSettings], Transport]
+    adapters: Mapping[str, Adapter]
+    accounts: Accounts
+
+
+class Call:
+    """One attempt of one exchange at one deployment."""
+
+    def __init__(
+        self, exchange: Exchange, deployment: DeploymentSettings, deadline: Deadline, total_at: float, world: World
+    ) -> None:
+        """``total_at``: monotonic time at which the exchange ends, whatever happens."""
+        self._exchange = exchange
+        self._deployment = deployment
+        self._deadline = deadline
+        self._total_at = total_at
+        self._world = world
+        self._clock = world.clock
+        self._adapter = world.adapters[deployment.provider.kind]
+        self._dialect = exchange.asked.dialect
+        self._id = world.ids.new("att")
+        self._started_at = world.clock.now()
+        self._status = 0
+        self._settled = False
+        self._fold: Fold | None = None
+        self._response: UpstreamResponse | None = None
+        self.streaming = False
+        """True once a stream was handed out: from then on the stream itself settles and closes."""
+
+    async def open(self) -> Reply:
+        """The reply, once its first data event is there. Raises UpstreamError; then the call is settled already."""
+        try:
+            return await self._open()
+        except PenstockError as error:
+            self._settle(error.kind)
+            raise
+        except BaseException:
+            self._settle(ClientGone.kind)
+            raise
+        finally:
+            if not self.streaming and self._response is not None:
+                await self._response.close()
+
+    async def _open(self) -> Reply:
+        exchange, provider = self._exchange, self._deployment.provider
+        folded = exchange.model.stream_upstream and not exchange.wants_stream and self._dialect in STREAMABLE
+        fields, raw = exchange.fields, exchange.raw
+        if folded:
+            fields, raw = {**fields, "stream": True}, rewrite(raw, {"stream": True})
+        request = self._adapter.encode(self._dialect, fields, raw, self._deployment, exchange.asked.forward)
+        timeouts = exchange.model.timeouts
+        request.connect_timeout_s = timeouts.connect_s
+        first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)
+        exchange.stoppable = provider.after_disconnect == "stops"
+        exchange.dispatched += 1
+        self._response = response = await self._within(
+            first_byte_at, "first_byte", self._world.transport(provider).send(request)
+        )
+        self._status = response.status
+        if response.status != 200:  # noqa: PLR2004 - the one status that carries an answer
+            body = await self._within(first_byte_at, "first_byte", response.read(MAX_ERROR_BYTES))
+            raise self._adapter.refusal(response.status, response.headers, body)
+        exchange.served_by = self._deployment.id
+        if request.stream and "event-stream" in response.headers.get("content-type", ""):
+            return await self._stream(response, first_byte_at, folded=folded)
+        return await self._whole(response, first_byte_at)
+
+    # --- whole answers
+
+    async def _whole(self, response: UpstreamResponse, first_byte_at: float) -> Reply:
+        body = (await self._within(first_byte_at, "first_byte", response.read(MAX_ANSWER_BYTES))).strip()
+        answer = _read_answer(body)
+        error = self._adapter.error_inside(self._dialect, answer)
+        if error is not None:
+            raise error
+        cut = capacity_cut(self._dialect, answer)
+        usage = self._adapter.usage(self._dialect, answer, None)
+        exchange = self._exchange
+        exchange.whole, exchange.finished = body, not cut
+        self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
+        if cut:
+            raise _cut_off()
+        if exchange.wants_stream and self._dialect in STREAMABLE:
+            return Reply(200, batches=retold(self._dialect, body))
+        return Reply(200, body=body)
+
+    # --- streams
+
+    async def _stream(self, response: UpstreamResponse, first_byte_at: float, *, folded: bool) -> Reply:
+        parser = SseParser()
+        self._fold = self._exchange.fold = fold_for(self._dialect)
+        first: Batch = []
+        while not any(event.data is not None for event in first):
+            data = await self._within(first_byte_at, "first_byte", response.next())
+            batch = parser.feed(data) if data else parser.finish()
+            self._take(batch)
+            first += batch
+            if not data and not first:
+                raise BadAnswer("the provider closed its stream before an answer")
+        if any(event.data is not None and capacity_cut(self._dialect, event.json or {}) for event in first):
+            raise _cut_off()
+        batches = self._batches(response, parser, first)
+        if not folded:
+            self.streaming = True
+            return Reply(200, batches=batches)
+        async for _ in batches:
+            pass
+        return Reply(200, body=self._exchange.answer() or b"")
+
+    async def _batches(
+        self, response: UpstreamResponse, parser: SseParser, first: Batch
+    ) -> AsyncGenerator[Batch, None]:
+        """The stream from its first data event; ends with the answer, or raises what broke it."""
+        outcome = ClientGone.kind
+        try:
+            batch, fold = first, self._fold
+            progress = self._clock.monotonic()
+            between_s = self._exchange.model.timeouts.between_s
+            while fold is not None and not fold.done:
+                if batch:
+                    yield batch
+                when = min(progress + between_s, self._total_at)
+                data = await self._within(when, "between", response.next())
+                batch = parser.feed(data) if data else parser.finish()
+                if self._take(batch):
+                    progress = self._clock.monotonic()
+                if not data:
+                    batch += self._ending()
+                    break
+            outcome = "ok"
+            self._finish()
+            yield batch
+            await self._linger(response)
+        except PenstockError as error:
+            outcome = error.kind
+            raise
+        finally:
+            self._settle(outcome)
+            self._deadline.close()
+            await response.close()
+
+    def _take(self, batch: Batch) -> bool:
+        """Meter the events; True when data was among them. Raises the error that one of them carries."""
+        progress = False
+        fold = self._fold
+        for event in batch:
+            if event.data is None:
+                continue
+            progress = True
+            if fold is not None:
+                fold.add(event)
+            if b'"error"' in event.data and isinstance(event.json, dict):
+                error = self._adapter.error_inside(self._dialect, event.json)
+                if error is not None:
+                    raise error
+        return progress
+
+    def _ending(self) -> Batch:
+        """What a stream that just stopped still needs: nothing, its [DONE], or an error."""
+        fold = self._fold
+        if fold is None or not fold.finished:
+            raise BadAnswer("the provider's stream ended before its answer did")
+        return [] if fold.done or self._dialect == "messages" else [sse(DONE)]
+
+    def _finish(self) -> None:
+        fold = self._fold
+        if fold is None or not fold.started:
+            raise BadAnswer("the provider's stream held no answer")
+        self._exchange.finished = True
+        self._settle("ok")
+
+    async def _linger(self, response: UpstreamResponse) -> None:
+        """Read to the end of the response, so that its connection can serve again."""
+        try:
+            with self._deadline.until(self._clock.monotonic() + LINGER_S):
+                while await response.next():
+                    pass
+        except (TimeoutError, PenstockError):
+            return
+
+    async def _within(self, when: float, which: str, awaitable: Awaitable[T]) -> T:
+        """Wait under a deadline; the wait is the provider's time, not ours."""
+        since = self._clock.monotonic()
+        try:
+            with self._deadline.until(when):
+                return await awaitable
+        except TimeoutError as error:
+            late = "total" if when >= self._total_at else which
+            raise ProviderTimeout(
+                f"{self._deployment.id} did not answer in time ({late} deadline of {self._limit_s(late):g} s)"
+            ) from error
+        finally:
+            self._exchange.waited_s += self._clock.monotonic() - since
+
+    def _limit_s(self, which: str) -> float:
+        timeouts = self._exchange.model.timeouts
+        return {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, timeouts.total_s)
+
+    # --- settlement
+
+    def _settle(self, outcome: str, usage: Usage | None = None, answer: Mapping[str, Any] | None = None) -> None:
+        """Turn the call into its ledger rows, once."""
+        if self._settled:
+            return
+        self._settled = True
+        fold, exchange = self._fold, self._exchange
+        if usage is None and fold is not None and fold.usage is not None:
+            usage = self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
+        estimated = False
+        if usage is None:
+            usage, estimated = self._estimate(outcome, answer)
+        if outcome == "ok":
+            exchange.usage, exchange.estimated = usage, estimated
+        ended_at = self._clock.now()
+        billed_at = self._started_at if self._deployment.provider.billed_at == "start" else ended_at
+        row = AttemptRow(
+            id=self._id,
+            exchange_id=exchange.id,
+            started_at=self._started_at,
+            ended_at=ended_at,
+            provider=self._deployment.provider.name,
+            deployment=self._deployment.id,
+            region=self._deployment.region,
+            outcome=outcome,
+            status=self._status,
+            upstream_id=fold.upstream_id if fold is not None else upstream_id(answer or {}),
+            usage=usage,
+            estimated=estimated,
+        )
+        self._price(row, billed_at)
+        exchange.attempts.append(row)
+
+    def _price(self, row: AttemptRow, billed_at: float) -> None:
+        """What the attempt is charged, and this exchange's share of it: all."""
+        if not row.usage.total:
+            return
+        priced = self._world.accounts.charge(self._deployment, row.usage, billed_at)
+        if priced is None:
+            row.charged_nano = row.charged_book_nano = None
+            return
+        charge, row.price_source = priced
+        row.charged_nano, row.currency = charge.native_nano, charge.currency
+        row.charged_book_nano, row.fx_rate = charge.book_nano, charge.fx_rate
+        self._exchange.shares.append(
+            ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=charge.book_nano, lever="direct")
+        )
+
+    def _estimate(self, outcome: str, answer: Mapping[str, Any] | None) -> tuple[Usage, bool]:
+        """Our own count, where the provider worked and did not say how much; nothing where it did not work."""
+        fold = self._fold
+        worked = answer is not None or (fold is not None and fold.started)
+        if self._dialect == "count_tokens" or not (worked or outcome in {ProviderTimeout.kind, ClientGone.kind}):
+            return NO_USAGE, False
+        prompt = estimate_request(self._dialect, self._exchange.fields)
+        if answer is None and fold is not None and fold.started:
+            answer = _decode(fold.whole())
+        return Usage(input_miss=prompt, output=estimate_answer(answer or {})), True
+
+
+def _read_answer(body: bytes) -> dict[str, Any]:
+    try:
+        answer = _decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadAnswer("the provider's answer is not JSON", detail=str(error)) from error
+    if not isinstance(answer, dict):
+        raise BadAnswer("the provider's answer is not a JSON object")
+    return answer
+
+
+def _cut_off() -> ProviderBusy:
+    return ProviderBusy("the provider cut its answer off for lack of capacity")

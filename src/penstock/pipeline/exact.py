@@ -1,0 +1,83 @@
+"""exact: the same request again gets the stored answer and costs nothing.
+
+Only finished answers that came from ``attempt`` are stored, whole; a streaming asker gets a whole answer retold. A
+wrong answer is worse than a miss: anything doubtful is not stored.
+"""
+
+import msgspec
+
+from penstock.core.records import ShareRow
+from penstock.errors import NotCached
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.sharing import SHAREABLE, Sharing, tag_names
+from penstock.pipeline.stream import retold
+from penstock.ports import AnswerCache, Clock, StoredAnswer
+from penstock.wire.answers import verdict
+
+
+class Exact:
+    """Looks answers up by their canonical request, and stores them."""
+
+    def __init__(self, clock: Clock, answers: AnswerCache, sharing: Sharing) -> None:
+        self._clock = clock
+        self._answers = answers
+        self._sharing = sharing
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Raises NotCached for ``only-if-cached``."""
+        directive = exchange.asked.directive
+        if exchange.asked.dialect in SHAREABLE and not directive.no_store and self._sharing.ttl_s(exchange):
+            exchange.cache = "miss"
+            if not directive.no_cache:
+                stored = await self._answers.get(self._sharing.key(exchange), self._clock.now())
+                if stored is not None and self._fresh(stored, exchange):
+                    return self._serve(exchange, stored)
+        if directive.only_if_cached:
+            raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
+        return None
+
+    def leave(self, exchange: Exchange) -> None:
+        """Store what ``attempt`` finished."""
+        if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
+            return
+        whole = exchange.answer()
+        if whole is None or not _storable(exchange.asked.dialect, whole):
+            return
+        now = self._clock.now()
+        stored = StoredAnswer(
+            body=whole,
+            stored_at=now,
+            expires_at=now + self._sharing.ttl_s(exchange),
+            attempt_id=exchange.attempts[-1].id,
+            model=exchange.model.name,
+            tenant=exchange.principal.key_id,
+            tags=tag_names(exchange),
+            deployment=exchange.served_by,
+            usage=exchange.usage,
+            estimated=exchange.estimated,
+        )
+        self._answers.put(self._sharing.key(exchange), stored)
+
+    def _fresh(self, stored: StoredAnswer, exchange: Exchange) -> bool:
+        """The request may ask for a younger one than we keep."""
+        max_age_s = exchange.asked.directive.max_age_s
+        return max_age_s is None or self._clock.now() - stored.stored_at <= max_age_s
+
+    def _serve(self, exchange: Exchange, stored: StoredAnswer) -> Reply:
+        exchange.cache = "exact"
+        exchange.served_by = stored.deployment
+        exchange.usage = stored.usage
+        exchange.estimated = stored.estimated
+        exchange.shares.append(
+            ShareRow(attempt_id=stored.attempt_id, exchange_id=exchange.id, amount_nano=0, lever="exact")
+        )
+        if exchange.wants_stream:
+            return Reply(200, batches=retold(exchange.asked.dialect, stored.body))
+        return Reply(200, body=stored.body)
+
+
+def _storable(dialect: str, whole: bytes) -> bool:
+    try:
+        return verdict(dialect, msgspec.json.decode(whole)) == "complete"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False

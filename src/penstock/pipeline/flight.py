@@ -1,0 +1,69 @@
+"""An answer on its way to one asker, that identical askers may share."""
+
+import asyncio
+from typing import Protocol
+
+from penstock.core.records import AttemptRow
+from penstock.core.usage import Usage
+from penstock.errors import PenstockError
+from penstock.pipeline.stream import Batch
+from penstock.wire.sse import Event
+
+
+class Leader(Protocol):
+    """What those who follow need of the exchange that makes the call."""
+
+    followers: int
+    served_by: str
+    usage: Usage
+    estimated: bool
+    attempts: list[AttemptRow]
+
+    def answer(self) -> bytes | None:
+        """The whole answer, once it is finished."""
+        ...
+
+    def call_off(self) -> None:
+        """Stop, if nobody waits any more."""
+        ...
+
+
+class Flight:
+    """The leader publishes batches; followers read them from the start, whenever they came, and wait for more.
+
+    ``generation`` counts how often leadership was handed on after a failure.
+    """
+
+    __slots__ = ("_waiters", "batches", "ended", "error", "generation", "leader")
+
+    def __init__(self, leader: Leader, generation: int = 0) -> None:
+        """``leader``: the exchange that makes the call."""
+        self.leader = leader
+        self.generation = generation
+        self.batches: list[Batch] = []
+        self.ended = False
+        self.error: PenstockError | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def publish(self, event: Event) -> None:
+        """One more event for those who follow."""
+        self.batches.append([event])
+        self._wake()
+
+    def end(self, error: PenstockError | None) -> None:
+        """Nothing more will come."""
+        self.ended = True
+        self.error = error
+        self._wake()
+
+    async def change(self) -> None:
+        """Return when something was published or it ended."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,142 @@
+"""join: identical requests in flight share one upstream call, late joiners of a stream and whole askers included.
+
+The leader pays; what its followers would have paid is their saving. A leader whose client leaves goes on while anyone
+follows. When a leader ends for a reason of its own or a transient error before a follower got anything, one follower
+takes over, once; an error that another call cannot cure goes to all who joined.
+"""
+
+from collections.abc import AsyncGenerator
+
+from penstock.core.records import ShareRow
+from penstock.errors import ClientGone, Origin, PenstockError, Retry, UpstreamError
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.flight import Flight
+from penstock.pipeline.sharing import SHAREABLE, Sharing
+from penstock.pipeline.stream import Batch, retold
+from penstock.ports import Clock
+from penstock.wire.sse import Event
+
+Flights = dict[bytes, Flight]
+"""What is in flight now, by cache key; outlives a reload."""
+
+
+class Join:
+    """Leads a flight, or follows the one that is there."""
+
+    def __init__(self, clock: Clock, flights: Flights, sharing: Sharing) -> None:
+        self._clock = clock
+        self._flights = flights
+        self._sharing = sharing
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Lead (None), or the answer of whom it followed. Raises what ended the leader."""
+        directive = exchange.asked.directive
+        if exchange.asked.dialect not in SHAREABLE or directive.no_store:
+            return None
+        key = self._sharing.key(exchange)
+        generation = 0
+        if not directive.no_cache:
+            while (flight := self._flights.get(key)) is not None:
+                reply = await self._follow(exchange, flight)
+                if reply is not None:
+                    return reply
+                generation = flight.generation + 1
+        exchange.flight = self._flights[key] = Flight(exchange, generation)
+        return None
+
+    def tap(self, exchange: Exchange, event: Event) -> Event:
+        """Publish what streams by."""
+        if exchange.flight is not None and not event.whole:
+            exchange.flight.publish(event)
+        return event
+
+    def leave(self, exchange: Exchange) -> None:
+        """End the flight. The next stage to leave is ``exact``, before any other exchange runs: no gap between them."""
+        flight, key = exchange.flight, exchange.key
+        if flight is None or key is None:
+            return
+        exchange.flight = None
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        flight.end(exchange.error)
+
+    async def _follow(self, exchange: Exchange, flight: Flight) -> Reply | None:
+        """The leader's answer; None when this exchange should look again, and lead if nobody does."""
+        leader = flight.leader
+        leader.followers += 1
+        try:
+            waiting_since = self._clock.monotonic()
+            while not flight.ended and not (exchange.wants_stream and flight.batches):
+                await flight.change()
+            exchange.waited_s += self._clock.monotonic() - waiting_since
+            if flight.error is not None:
+                if _handed_on(flight):
+                    return None
+                raise _shared(flight.error)
+            if flight.ended:
+                return self._whole(exchange, flight)
+            exchange.cache, exchange.served_by = "joined", leader.served_by
+            leader.followers += 1
+            return Reply(200, batches=self._batches(exchange, flight))
+        finally:
+            leader.followers -= 1
+            leader.call_off()
+
+    def _whole(self, exchange: Exchange, flight: Flight) -> Reply | None:
+        whole = flight.leader.answer()
+        if whole is None:
+            return None
+        self._book(exchange, flight)
+        if exchange.wants_stream:
+            return Reply(200, batches=retold(exchange.asked.dialect, whole))
+        return Reply(200, body=whole)
+
+    async def _batches(self, exchange: Exchange, flight: Flight) -> AsyncGenerator[Batch, None]:
+        """The leader's stream from its start; the caller has counted us among the followers."""
+        sent = 0
+        try:
+            while True:
+                while sent < len(flight.batches):
+                    batch = [event for part in flight.batches[sent:] for event in part]
+                    sent = len(flight.batches)
+                    yield batch
+                if flight.ended:
+                    break
+                waiting_since = self._clock.monotonic()
+                await flight.change()
+                exchange.waited_s += self._clock.monotonic() - waiting_since
+            if flight.error is not None:
+                raise _shared(flight.error)
+        finally:
+            self._book(exchange, flight)
+            flight.leader.followers -= 1
+            flight.leader.call_off()
+
+    def _book(self, exchange: Exchange, flight: Flight) -> None:
+        """A joined answer is used like the leader's and paid by the leader."""
+        leader = flight.leader
+        exchange.cache = "joined"
+        exchange.served_by = leader.served_by
+        exchange.usage = leader.usage
+        exchange.estimated = leader.estimated
+        if leader.attempts:
+            exchange.shares.append(
+                ShareRow(attempt_id=leader.attempts[-1].id, exchange_id=exchange.id, amount_nano=0, lever="joined")
+            )
+
+
+def _handed_on(flight: Flight) -> bool:
+    """Whether a follower takes over: once, and not for an error that another call cannot cure."""
+    error = flight.error
+    if flight.generation or error is None:
+        return False
+    if isinstance(error, UpstreamError):
+        return error.retry is Retry.ANYWHERE
+    return error.origin is Origin.CLIENT or isinstance(error, ClientGone)
+
+
+def _shared(error: PenstockError) -> PenstockError:
+    """The leader's error as its followers' own; a leader that left is no fault of theirs."""
+    if isinstance(error, ClientGone):
+        return UpstreamError("the request this one was joined to was given up: try again")
+    return error

@@ -1,0 +1,132 @@
+"""limit: rates per key, concurrency per key and gateway, a bounded queue. A cache hit still costs us work.
+
+Fails closed: beyond a limit the request is refused with 429 and the seconds to wait. When the ledger cannot be written
+and ``ledger.on_failure`` is ``refuse``, everything is refused here: no call is made that would not be recorded.
+"""
+
+import asyncio
+from collections import deque
+
+from penstock.config.settings import LimitSettings
+from penstock.core.quota import MinuteWindow
+from penstock.core.tokens import estimate_request
+from penstock.errors import LedgerUnavailable, RateLimited, Saturated
+from penstock.pipeline.exchange import Exchange, Principal, Reply
+from penstock.pipeline.standing import Standing
+from penstock.ports import Clock, Ledger
+
+RETRY_AFTER_FULL_S = 1.0
+RETRY_AFTER_LEDGER_S = 5.0
+
+
+class Gate:
+    """The gateway's own slots: so many at once, so many waiting in order."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.queue: deque[asyncio.Future[None]] = deque()
+        self.shed = 0
+
+    async def enter(self, limits: LimitSettings) -> None:
+        """Take a slot, or wait for one in order. Raises Saturated when too many wait."""
+        if self.active < limits.max_concurrency and not self.queue:
+            self.active += 1
+            return
+        if len(self.queue) >= limits.max_queue:
+            self.shed += 1
+            raise Saturated(
+                f"{limits.max_concurrency} requests are served and {limits.max_queue} wait: try again shortly",
+                retry_after_s=RETRY_AFTER_FULL_S,
+            )
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.queue.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.leave()
+            else:
+                self.queue.remove(waiter)
+            raise
+
+    def leave(self) -> None:
+        """Hand the slot to the first in the queue, or give it back."""
+        while self.queue:
+            waiter = self.queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+        self.active -= 1
+
+
+class Limit:
+    """Holds every exchange to its key's limits and the gateway's."""
+
+    def __init__(self, clock: Clock, limits: LimitSettings, gate: Gate, ledger: Ledger | None) -> None:
+        """``ledger``: refuse everything while it is unhealthy; None = answer on (``on_failure: answer``)."""
+        self._clock = clock
+        self._limits = limits
+        self._gate = gate
+        self._ledger = ledger
+        self._keys: dict[str, Standing] = {}
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Raises RateLimited, Saturated, LedgerUnavailable."""
+        if self._ledger is not None and not self._ledger.healthy:
+            raise LedgerUnavailable(
+                "the ledger cannot be written, so nothing is spent now: try again later",
+                retry_after_s=RETRY_AFTER_LEDGER_S,
+            )
+        principal = exchange.principal
+        if principal.rpm or principal.tpm or principal.concurrency:
+            self._hold_to_key(exchange, principal)
+        await self._take_slot(exchange)
+        return None
+
+    def leave(self, exchange: Exchange) -> None:
+        """Give the slot back and correct the tokens to what was really used; our own hits count none."""
+        self._gate.leave()
+        standing = exchange.standing
+        if standing is None:
+            return
+        standing.active -= 1
+        if standing.tokens is not None:
+            used = sum(attempt.usage.total for attempt in exchange.attempts)
+            standing.tokens.correct(self._clock.monotonic(), used - self._estimate(exchange))
+
+    async def _take_slot(self, exchange: Exchange) -> None:
+        try:
+            await self._gate.enter(self._limits)
+        except BaseException:
+            if exchange.standing is not None:
+                exchange.standing.active -= 1
+            raise
+
+    def _hold_to_key(self, exchange: Exchange, principal: Principal) -> None:
+        standing = self._keys.get(principal.key_id)
+        if standing is None or not standing.fits(principal):
+            active = standing.active if standing else 0
+            standing = self._keys[principal.key_id] = Standing(principal)
+            standing.active = active
+        now = self._clock.monotonic()
+        if principal.concurrency and standing.active >= principal.concurrency:
+            raise RateLimited(
+                f"this key already has {principal.concurrency} requests in flight, its limit", retry_after_s=1.0
+            )
+        if standing.requests is not None:
+            self._take(standing.requests, now, 1, "requests")
+        if standing.tokens is not None:
+            self._take(standing.tokens, now, self._estimate(exchange), "tokens")
+        standing.active += 1
+        exchange.standing = standing
+
+    def _take(self, window: MinuteWindow, now: float, amount: int, what: str) -> None:
+        wait_s = window.take(now, amount)
+        if wait_s:
+            raise RateLimited(
+                f"this key's limit of {window.limit} {what} per minute is used up: try again in {wait_s:.1f} s",
+                retry_after_s=wait_s,
+            )
+
+    def _estimate(self, exchange: Exchange) -> int:
+        return estimate_request(exchange.asked.dialect, exchange.fields)

@@ -1,0 +1,110 @@
+"""once: the same Idempotency-Key and body gets the first result again, for 24 h; another body is refused.
+
+A repeat that comes while the first is still answered waits for it. Only answers are kept: after a failure the key is
+free, and the next request under it is a new one. What a failed call cost stands in the ledger either way.
+"""
+
+import asyncio
+import hashlib
+
+from penstock.errors import IdempotencyMismatch
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.first import First, Firsts
+from penstock.pipeline.stream import told
+from penstock.ports import Clock, ResultStore, StoredResult
+from penstock.wire.sse import Event, SseParser
+
+KEPT_S = 24 * 3600.0
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+STREAMED = "text/event-stream"
+
+
+class Once:
+    """A repeat is not a new request."""
+
+    def __init__(self, clock: Clock, results: ResultStore, firsts: Firsts) -> None:
+        self._clock = clock
+        self._results = results
+        self._firsts = firsts
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """Raises IdempotencyMismatch."""
+        key = exchange.asked.idempotency_key
+        if not key:
+            return None
+        digest = hashlib.sha256(f"{exchange.asked.dialect}\n".encode() + exchange.raw).digest()
+        name = (exchange.principal.key_id, key)
+        while (first := self._firsts.get(name)) is not None:
+            _same_body(first.body_digest, digest)
+            result = await asyncio.shield(first.result)
+            if result is not None:
+                return _replay(result)
+        first = self._firsts[name] = First(digest)
+        stored = await self._stored(name, first)
+        if stored is None:
+            exchange.first = first
+            return None
+        return _replay(stored)
+
+    def tap(self, exchange: Exchange, event: Event) -> Event:
+        """Keep what is sent."""
+        if exchange.first is not None:
+            exchange.first.parts.append(event.raw)
+        return event
+
+    def leave(self, exchange: Exchange) -> None:
+        """Keep an answer, free the key after anything else."""
+        first = exchange.first
+        if first is None:
+            return
+        exchange.first = None
+        name = (exchange.principal.key_id, exchange.asked.idempotency_key)
+        result = self._result(exchange, first)
+        if result is not None:
+            self._results.put(*name, result)
+        self._free(name, first, result)
+
+    async def _stored(self, name: tuple[str, str], first: First) -> StoredResult | None:
+        """What the store holds; the key is ours while we look, and free again if it holds something."""
+        stored = None
+        try:
+            stored = await self._results.get(*name, self._clock.now())
+            if stored is not None:
+                _same_body(stored.body_digest, first.body_digest)
+        except BaseException:
+            self._free(name, first, None)
+            raise
+        if stored is not None:
+            self._free(name, first, stored)
+        return stored
+
+    def _free(self, name: tuple[str, str], first: First, result: StoredResult | None) -> None:
+        if self._firsts.get(name) is first:
+            del self._firsts[name]
+        if not first.result.done():
+            first.result.set_result(result)
+
+    def _result(self, exchange: Exchange, first: First) -> StoredResult | None:
+        body = b"".join(first.parts)
+        if exchange.error is not None or exchange.reply is None or not 0 < len(body) <= MAX_KEPT_BYTES:
+            return None
+        return StoredResult(
+            body_digest=first.body_digest,
+            status=exchange.reply.status,
+            headers={"content-type": STREAMED} if exchange.streamed else {},
+            body=body,
+            exchange_id=exchange.id,
+            expires_at=self._clock.now() + KEPT_S,
+        )
+
+
+def _same_body(first: bytes, now: bytes) -> None:
+    if first != now:
+        raise IdempotencyMismatch("this Idempotency-Key was used for another request: use a new key for a new request")
+
+
+def _replay(result: StoredResult) -> Reply:
+    headers = {"idempotent-replayed": "true"}
+    if result.headers.get("content-type") == STREAMED:
+        return Reply(result.status, batches=told([SseParser().feed(result.body)]), headers=headers)
+    return Reply(result.status, body=result.body, headers=headers)

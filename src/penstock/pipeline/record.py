@@ -1,0 +1,100 @@
+"""record: outermost, so it sees every refusal and the settled cost; one ledger row for every exchange."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.errors import PenstockError
+from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.ports import Clock, Ledger
+from penstock.wire.sse import Event
+
+
+class Meter(Protocol):
+    """Who counts what the ledger records."""
+
+    active: int
+
+    def observe(self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow]) -> None:
+        """Count one exchange."""
+        ...
+
+
+class Statuses(Protocol):
+    """The table from errors to HTTP statuses."""
+
+    def __call__(self, error: PenstockError) -> int:
+        """The status the client gets."""
+        ...
+
+
+class Record:
+    """Writes the ledger row and the metrics of every exchange, whatever ended it."""
+
+    def __init__(self, clock: Clock, ledger: Ledger, meter: Meter, accounts: Accounts, status_of: Statuses) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._meter = meter
+        self._accounts = accounts
+        self._status_of = status_of
+
+    async def enter(self, _exchange: Exchange) -> Reply | None:
+        """Count it as active."""
+        self._meter.active += 1
+        return None
+
+    def tap(self, exchange: Exchange, event: Event) -> Event:
+        """Note when the first data leaves."""
+        if exchange.first_byte_at is None and event.data is not None:
+            exchange.first_byte_at = self._clock.monotonic()
+        return event
+
+    def leave(self, exchange: Exchange) -> None:
+        """Sum up, append, count."""
+        self._meter.active -= 1
+        self._sum_up(exchange)
+        row = self._row(exchange)
+        rows: list[LedgerRow] = [row, *exchange.attempts, *exchange.shares]
+        self._ledger.append(rows)
+        self._meter.observe(row, exchange.attempts, exchange.shares)
+
+    def _sum_up(self, exchange: Exchange) -> None:
+        """Cost = its shares; baseline = its usage straight at the model's baseline deployment, priced at arrival."""
+        unpriced = any(attempt.charged_book_nano is None for attempt in exchange.attempts)
+        exchange.cost_nano = None if unpriced else sum(share.amount_nano for share in exchange.shares)
+        baseline = exchange.model.baseline
+        if baseline is None or not exchange.usage.total:
+            return
+        priced = self._accounts.charge(baseline, exchange.usage, exchange.at)
+        exchange.baseline_nano = None if priced is None else priced[0].book_nano
+
+    def _row(self, exchange: Exchange) -> ExchangeRow:
+        now = self._clock.monotonic()
+        error, principal, asked = exchange.error, exchange.principal, exchange.asked
+        first = exchange.first_byte_at
+        return ExchangeRow(
+            id=exchange.id,
+            at=exchange.at,
+            endpoint=asked.dialect,
+            model=exchange.model.name,
+            deployment=exchange.served_by,
+            key_id=principal.key_id,
+            key_name=principal.name,
+            team=principal.team,
+            user=exchange.user,
+            tags=dict(asked.tags),
+            outcome="ok" if error is None else error.kind,
+            status=200 if error is None else self._status_of(error),
+            cache=exchange.cache,
+            streamed=exchange.streamed,
+            attempts=len(exchange.attempts),
+            usage=exchange.usage,
+            estimated=exchange.estimated,
+            baseline_nano=exchange.baseline_nano,
+            cost_nano=exchange.cost_nano,
+            currency=self._accounts.currency,
+            duration_s=now - exchange.started,
+            first_byte_s=None if first is None else first - exchange.started,
+            overhead_s=max(0.0, now - exchange.started - exchange.waited_s),
+        )

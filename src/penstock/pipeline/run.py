@@ -1,0 +1,141 @@
+"""The life of a request: one ordered tuple of stages and one loop. Read this file first.
+
+    record    start the clock                                | write the ledger row and the metrics
+    identify  key -> principal                               |
+    admit     read, check and name the request               | hide the usage the client did not ask for
+    once      same Idempotency-Key and body: first result    | keep the result
+    limit     rates, concurrency, queue                      | give the slot back
+    exact     look up the canonical request                  | store a finished answer
+    join      wait on an identical request in flight         | publish to those who wait
+    route     facts + policy -> plan                         |
+    attempt   walk the plan: deadline, retry, fail over      |
+
+Stages are entered from the top until one answers, and left from the bottom: only those that were entered, exactly
+once, whatever ends the exchange - answer, refusal, error, client gone, end of stream. On the way out every event of the
+answer passes the taps of the entered stages, innermost first; a whole answer is one event. ``leave`` is synchronous:
+nothing can come between two stages' leaving, and no cancellation can cut it short (docs/adr/0007).
+
+A whole answer has left every stage before it is sent, so its headers can say what it cost. A streamed one leaves them
+when its last byte is sent or its client is gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol, cast
+
+from penstock.errors import ClientGone, PenstockError
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.stream import Batch
+from penstock.wire.sse import Event
+
+log = logging.getLogger(__name__)
+
+Tap = Callable[[Exchange, Event], Event | None]
+"""Sees one event on its way out: returns it, another in its place, or None to drop it."""
+
+
+class Stage(Protocol):
+    """One step of the pipeline. A feature that is off is absent from the tuple."""
+
+    async def enter(self, exchange: Exchange) -> Reply | None:
+        """On the way in: None to go on, a reply to answer here. Raises PenstockError to refuse."""
+        ...
+
+    def leave(self, exchange: Exchange) -> None:
+        """On the way out, once, after ``enter`` returned. Must not raise."""
+        ...
+
+
+class Pipeline:
+    """The stages in order, and the loop that runs an exchange through them."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self.stages = tuple(stages)
+        self._taps = [self._taps_of(entered) for entered in range(len(self.stages) + 1)]
+
+    async def run(self, exchange: Exchange) -> Reply | None:
+        """The reply to send; None when the exchange failed (``exchange.error`` says how) or nobody waits for it.
+
+        A streaming reply's ``batches`` must be closed, or read to their end: that is what ends the exchange.
+        """
+        entered = 0
+        try:
+            reply = None
+            for stage in self.stages:
+                reply = await stage.enter(exchange)
+                entered += 1
+                if reply is not None:
+                    break
+        except PenstockError as error:
+            exchange.error = error
+        except asyncio.CancelledError:
+            exchange.error = ClientGone("the client left before its answer")
+            self._leave(exchange, entered)
+            if not exchange.called_off:
+                raise
+            return None
+        except Exception as error:
+            log.exception("a stage failed", extra={"exchange": exchange.id})
+            exchange.error = PenstockError("internal error", detail=repr(error))
+        exchange.reply = reply
+        if reply is not None and reply.batches is not None and exchange.error is None:
+            exchange.streamed = True
+            reply.batches = self._flow(exchange, reply, entered)
+            return reply
+        if reply is not None:
+            self._tap_whole(exchange, reply, entered)
+        self._leave(exchange, entered)
+        return exchange.reply
+
+    async def _flow(self, exchange: Exchange, reply: Reply, entered: int) -> AsyncGenerator[Batch, None]:
+        """The stream through the taps; its end, however it comes, ends the exchange."""
+        taps = self._taps[entered]
+        source = cast("AsyncGenerator[Batch, None]", reply.batches)
+        try:
+            async with aclosing(source):
+                async for batch in source:
+                    passed = _tapped(exchange, taps, batch)
+                    if passed:
+                        yield passed
+        except PenstockError as error:
+            exchange.error = error
+        except (asyncio.CancelledError, GeneratorExit):
+            exchange.error = ClientGone("the client left during its answer")
+            raise
+        except Exception as error:
+            log.exception("a stream failed", extra={"exchange": exchange.id})
+            exchange.error = PenstockError("internal error", detail=repr(error))
+        finally:
+            self._leave(exchange, entered)
+
+    def _tap_whole(self, exchange: Exchange, reply: Reply, entered: int) -> None:
+        event: Event | None = Event(reply.body, reply.body, whole=True)
+        for tap in self._taps[entered]:
+            event = tap(exchange, event) if event is not None else None
+        reply.body = event.raw if event is not None else b""
+
+    def _leave(self, exchange: Exchange, entered: int) -> None:
+        for stage in reversed(self.stages[:entered]):
+            try:
+                stage.leave(exchange)
+            except Exception:
+                log.exception("a stage could not be left", extra={"exchange": exchange.id})
+
+    def _taps_of(self, entered: int) -> tuple[Tap, ...]:
+        taps = [getattr(stage, "tap", None) for stage in reversed(self.stages[:entered])]
+        return tuple(tap for tap in taps if tap is not None)
+
+
+def _tapped(exchange: Exchange, taps: tuple[Tap, ...], batch: Batch) -> Batch:
+    passed: Batch = []
+    for event in batch:
+        kept: Event | None = event
+        for tap in taps:
+            kept = tap(exchange, kept)
+            if kept is None:
+                break
+        else:
+            passed.append(kept)
+    return passed

@@ -1,0 +1,20 @@
+"""Answers as streams of batches, and a whole answer told as one."""
+
+from collections.abc import AsyncGenerator, Iterable
+
+from penstock.wire.sse import Event
+from penstock.wire.unfold import unfold
+
+Batch = list[Event]
+"""The events of one upstream read: one send to the client."""
+
+
+async def told(batches: Iterable[Batch]) -> AsyncGenerator[Batch, None]:
+    """Batches that are all there already."""
+    for batch in batches:
+        yield batch
+
+
+def retold(dialect: str, whole: bytes) -> AsyncGenerator[Batch, None]:
+    """A whole answer as the stream that would have carried it, usage included."""
+    return told([unfold(dialect, whole, include_usage=True)])

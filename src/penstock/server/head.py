@@ -1,0 +1,113 @@
+"""The head of a request: what its path and headers ask for, before its body is read."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from penstock.core.cachekey import NO_DIRECTIVE, parse_directive
+from penstock.errors import BadHost, BadRequest, UnknownPath, WrongMethod
+from penstock.pipeline.exchange import Asked
+from penstock.server.hosts import valid_host
+
+ENDPOINTS: Final[Mapping[str, str]] = {
+    "/chat/completions": "chat",
+    "/completions": "completions",
+    "/embeddings": "embeddings",
+    "/messages": "messages",
+    "/messages/count_tokens": "count_tokens",
+}
+PREFIXES: Final = ("", "/v1", "/beta")
+DIALECTS: Final[Mapping[str, str]] = {
+    prefix + path: dialect for prefix in PREFIXES for path, dialect in ENDPOINTS.items()
+}
+MODEL_LISTS: Final = frozenset(prefix + "/models" for prefix in PREFIXES)
+
+MAX_TAGS: Final = 16
+MAX_TAG_CHARS: Final = 64
+MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
+_TAG: Final = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
+_FORWARDED: Final = frozenset({b"anthropic-version", b"anthropic-beta"})
+_READ: Final = frozenset(
+    {
+        b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
+        b"content-encoding", b"origin",
+    }
+)  # fmt: skip
+
+Headers = dict[bytes, bytes]
+
+
+def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
+    """The headers that matter here, by lower-case name. Raises BadHost.
+
+    In open mode only loopback host names are answered: a web page cannot reach the gateway by a name of its own.
+    """
+    headers: Headers = {}
+    hosts = []
+    for name, value in scope["headers"]:
+        if name in _READ or name in _FORWARDED:
+            headers[name] = value
+        elif name == b"host":
+            hosts.append(value)
+    if not valid_host(hosts, open_mode=open_mode):
+        raise BadHost("the Host header is missing, doubled, no host name, or not a loopback name in open mode")
+    return headers
+
+
+def read_asked(dialect: str, headers: Headers) -> Asked:
+    """What the headers of a data-plane request ask. Raises BadRequest."""
+    asked = Asked(dialect, credential=read_credential(headers))
+    if len(headers) <= 2:  # noqa: PLR2004 - nothing but a credential and a content length
+        return asked
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise BadRequest("send the body uncompressed: content-encoding is not supported on requests")
+    directive = headers.get(b"cache-control")
+    asked.directive = parse_directive(directive.decode("latin-1")) if directive else NO_DIRECTIVE
+    asked.idempotency_key = _read_idempotency_key(headers.get(b"idempotency-key", b""))
+    asked.tags = read_tags(headers.get(b"x-penstock-tags", b"").decode("latin-1"))
+    asked.forward = {
+        name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name in _FORWARDED
+    }
+    return asked
+
+
+def read_credential(headers: Headers) -> str:
+    """The key of ``Authorization: Bearer`` or ``x-api-key``; "" when there is none."""
+    given = headers.get(b"authorization")
+    if given is not None and given[:7].lower() == b"bearer ":
+        return given[7:].strip().decode("latin-1")
+    return headers.get(b"x-api-key", b"").strip().decode("latin-1")
+
+
+def read_tags(header: str) -> dict[str, str]:
+    """``feature=search,env=prod`` as a mapping. Raises BadRequest."""
+    tags: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in header.split(","))):
+        name, _, value = item.partition("=")
+        for text in (name, value):
+            if not _TAG.fullmatch(text) or len(text) > MAX_TAG_CHARS:
+                raise BadRequest(
+                    f"x-penstock-tags: {item[:80]!r} is not name=value of up to {MAX_TAG_CHARS} plain characters"
+                )
+        tags[name] = value
+    if len(tags) > MAX_TAGS:
+        raise BadRequest(f"x-penstock-tags: at most {MAX_TAGS} tags")
+    return tags
+
+
+def find_dialect(path: str, method: str) -> str:
+    """The dialect that a path speaks. Raises UnknownPath, WrongMethod."""
+    dialect = DIALECTS.get(path)
+    if dialect is None:
+        raise UnknownPath(
+            f"no endpoint {path[:200]!r} here: see /v1/chat/completions, /v1/messages, /v1/embeddings, /v1/models"
+        )
+    if method != "POST":
+        raise WrongMethod(f"{path} takes POST")
+    return dialect
+
+
+def _read_idempotency_key(value: bytes) -> str:
+    if len(value) > MAX_IDEMPOTENCY_KEY_CHARS:
+        raise BadRequest(f"Idempotency-Key: at most {MAX_IDEMPOTENCY_KEY_CHARS} characters")
+    return value.decode("latin-1")
