@@ -1,0 +1,85 @@
+"""The file as a tree in which every value knows its path, and every path its line; and what is wrong with it.
+
+Mistakes are collected, not raised: one reading of the file names them all.
+"""
+
+from dataclasses import dataclass, field
+
+from penstock.errors import ConfigError
+
+Path = tuple[str | int, ...]
+"""The steps from the root: names of settings, and places in lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value as written. ``plain``: without quotes. ``from_environment``: never to be shown in a message."""
+
+    text: str
+    path: Path
+    plain: bool
+    from_environment: bool = False
+
+
+class Map(dict[str, "Tree"]):
+    """A mapping and where it stands."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+
+class Seq(list["Tree"]):
+    """A list and where it stands; ``positions`` are its items' places in the file's list."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.positions: list[int] = []
+
+
+Tree = Map | Seq | Scalar | None
+"""None is YAML's null: as if the setting were absent."""
+
+
+@dataclass(slots=True)
+class Document:
+    """What was read, and what is wrong with it so far."""
+
+    source: str
+    root: Map = field(default_factory=lambda: Map(()))
+    lines: dict[Path, int] = field(default_factory=dict)
+    cut: set[Path] = field(default_factory=set)
+    """Paths left out of ``root`` because a mistake about them is already noted."""
+    mistakes: dict[tuple[int, str], None] = field(default_factory=dict)
+    """(line, sentence with its path): a set that keeps its order."""
+
+    def wrong(self, path: Path, what: str) -> None:
+        """Note a mistake about ``path``."""
+        self.wrong_at(self.line(path), path, what)
+
+    def wrong_at(self, line: int, path: Path, what: str) -> None:
+        """Note a mistake on ``line``; the same sentence is noted once."""
+        self.mistakes[line, f"{show(path)}: {what}" if path else what] = None
+
+    def line(self, path: Path) -> int:
+        """The line ``path`` stands on, or the nearest thing around it; 0 = there is no file."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+    def damaged(self, path: Path) -> bool:
+        """Whether something at or under ``path`` was left out."""
+        return any(cut[: len(path)] == path for cut in self.cut)
+
+    def error(self) -> ConfigError:
+        """Every mistake so far, in the order of the file."""
+        places = {line: f"{self.source}:{line}" if line else self.source for line, _ in self.mistakes}
+        ordered = sorted(self.mistakes, key=lambda mistake: mistake[0])
+        return ConfigError([f"{places[line]}: {what}" for line, what in ordered])
+
+
+def show(path: Path) -> str:
+    """``models.m.deployments[0].weight``."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
