@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -52,7 +52,7 @@ class Module:
     @classmethod
     def parse(cls, text: str, name: str = "penstock.core.example") -> Self:
         """A module of this text."""
-        return cls(name, ast.parse(text))
+        return cls(name, ast.parse(text, filename=name))
 
     def inside(self, *rooms: str) -> bool:
         """Whether it is one of these modules or lies within one of them."""
@@ -107,10 +107,10 @@ def global_statements(module: Module) -> Breaches:
 def work_at_import(module: Module) -> Breaches:
     """Importing defines: imports, functions, classes, and names bound to values that are only built.
 
-    Built means literals, constructors, and the few functions of CONSTANT_CALLS. ``if __name__ == "__main__":`` is no
-    import.
+    Built means literals, constructors, the few functions of CONSTANT_CALLS, and functions of the module itself that
+    do no more than that. ``if __name__ == "__main__":`` is no import.
     """
-    yield from _work(module.tree.body)
+    yield from _work(module.tree.body, _builders(module.tree))
 
 
 def environment_reads(module: Module) -> Breaches:
@@ -149,7 +149,18 @@ def _dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else "?"
 
 
-def _work(body: list[ast.stmt]) -> Breaches:
+def _builders(tree: ast.Module) -> frozenset[str]:
+    """The module's own functions that only build values: grown until no more can be added."""
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    builders: frozenset[str] = frozenset()
+    while True:
+        grown = frozenset(each.name for each in functions if not any(_working_calls(each.body, builders)))
+        if grown == builders:
+            return builders
+        builders = grown
+
+
+def _work(body: list[ast.stmt], builders: frozenset[str]) -> Breaches:
     for statement in body:
         match statement:
             case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Pass():
@@ -159,23 +170,25 @@ def _work(body: list[ast.stmt]) -> Breaches:
             case ast.If(test=ast.Compare(left=ast.Name(id="__name__"))):
                 pass
             case ast.ClassDef():
-                yield from _work(statement.body)
-            case ast.Assign(value=value) | ast.AnnAssign(value=value):
-                yield from _working_calls(value)
+                yield from _work(statement.body, builders)
+            case ast.Assign() | ast.AnnAssign():
+                yield from _working_calls([statement], builders)
             case _:
                 yield statement.lineno, f"{type(statement).__name__} at import"
 
 
-def _working_calls(value: ast.expr | None) -> Breaches:
-    """The calls in a bound value that may do more than build it; what stands in a lambda runs later."""
-    if value is None or isinstance(value, ast.Lambda):
-        return
-    if isinstance(value, ast.Call):
-        name = _dotted(value.func).split(".")[-1]
-        built = CONSTRUCTOR.fullmatch(name) and name not in WORKING_CLASSES
-        if not built and name not in CONSTANT_CALLS:
-            yield value.lineno, f"calls {ast.unparse(value.func)}() at import"
-    for child in ast.iter_child_nodes(value):
-        for node in [child.value] if isinstance(child, ast.keyword) else [child]:
-            if isinstance(node, ast.expr):
-                yield from _working_calls(node)
+def _working_calls(nodes: Sequence[ast.AST], builders: frozenset[str]) -> Breaches:
+    """The calls in there that may do more than build a value; what stands in an inner function runs later."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.Call) and not _builds(node.func, builders):
+            yield node.lineno, f"calls {ast.unparse(node.func)}() at import"
+        yield from _working_calls(list(ast.iter_child_nodes(node)), builders)
+
+
+def _builds(function: ast.expr, builders: frozenset[str]) -> bool:
+    name = _dotted(function).split(".")[-1]
+    if isinstance(function, ast.Name) and name in builders:
+        return True
+    return name in CONSTANT_CALLS or (CONSTRUCTOR.fullmatch(name) is not None and name not in WORKING_CLASSES)
