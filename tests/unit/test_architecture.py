@@ -72,8 +72,8 @@ CASES = (
             "def f(): return f()\nx = f()",
         ),
         good=(
-            '"""Doc."""\nimport re\nX: Final = re.compile("x")\nY = {n: Row(n) for n in ("a", "b")}\nZ = lambda: load()\n'
-            "@click.command()\ndef f(): connect()\n"
+            '"""Doc."""\nimport re\nX: Final = re.compile("x")\nY = {n: Row(n) for n in ("a", "b")}\n'
+            "Z = lambda: load()\n@click.command()\ndef f(): connect()\n"
             "def g(x):\n    def h(): return load()\n    return Row(h)\nW = g(1)\n"
             "class A:\n    x: int = field(default=1)\n"
             'if __name__ == "__main__":\n    f()'
