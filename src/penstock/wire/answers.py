@@ -1,0 +1,110 @@
+"""What a whole answer, or one event of a stream, says: whether it may be kept, whether it was cut, what it used.
+
+The functions take any decoded JSON, since providers send any.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+COMPLETE: Final = "complete"
+UNFINISHED: Final = "unfinished"
+FILTERED: Final = "filtered"
+EMPTY: Final = "empty"
+
+CAPACITY: Final = "insufficient_system_resource"
+"""DeepSeek's finish reason for an answer cut off by lack of capacity: asking again may cure it."""
+
+_CHOICE_ENDS: Final = frozenset({"stop", "length", "tool_calls", "function_call", "eos", "eos_token", "model_length"})
+_MESSAGE_ENDS: Final = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use"})
+_ENDS: Final = _CHOICE_ENDS | _MESSAGE_ENDS
+"""Any other reason is ``unfinished``: not to keep an answer costs less than to repeat a bad one."""
+_FILTERED: Final = frozenset(("content_filter", "refusal", "sensitive", "safety", "recitation"))
+_SAID: Final = ("tool_calls", "function_call", "audio", "images")
+
+
+def verdict(dialect: str, whole: Any) -> str:
+    """``complete``, ``unfinished``, ``filtered`` or ``empty``: only a complete answer is ever stored.
+
+    ``length`` counts as complete: the same request would be cut at the same place.
+    """
+    if not isinstance(whole, dict) or whole.get("error"):
+        return UNFINISHED
+    if dialect == "messages":
+        return _judge([(whole.get("stop_reason"), _has_blocks(whole.get("content")))])
+    if dialect in ("chat", "completions"):
+        return _judge([_choice(choice) for choice in _objects(whole.get("choices"))])
+    if dialect == "embeddings":
+        return _embedded(whole.get("data"))
+    return COMPLETE if whole else EMPTY
+
+
+def capacity_cut(dialect: str, body: Any) -> bool:
+    """Whether the provider says, in a whole answer or an event, that it ran out of capacity."""
+    said = _object(body)
+    if dialect == "messages":
+        return bool({**said, **_object(said.get("delta"))}.get("stop_reason") == CAPACITY)
+    return any(choice.get("finish_reason") == CAPACITY for choice in _objects(said.get("choices")))
+
+
+def upstream_id(body: Any) -> str:
+    """The provider's own id of the answer, "" where the body has none."""
+    said = _object(body)
+    name = _object(said.get("message", said)).get("id")
+    return name if isinstance(name, str) else ""
+
+
+def carries_usage(dialect: str, body: Any) -> bool:
+    """Whether a whole answer or an event reports usage; Moonshot's does so inside the choice."""
+    said = _object(body)
+    places = [said, _object(said.get("message"))] if dialect == "messages" else [said, *_objects(said.get("choices"))]
+    return any(isinstance(place.get("usage"), dict) for place in places)
+
+
+def is_usage_only(dialect: str, body: Any) -> bool:
+    """Whether a chunk exists only to report usage: hidden from a client that did not ask for it."""
+    said = _object(body)
+    return dialect in {"chat", "completions"} and isinstance(said.get("usage"), dict) and not said.get("choices")
+
+
+def _judge(parts: list[tuple[Any, bool]]) -> str:
+    """The verdict on (reason it ended, whether it says anything) of every choice: the worst one."""
+    reasons = [reason for reason, _ in parts]
+    if any(isinstance(reason, str) and reason in _FILTERED for reason in reasons):
+        return FILTERED
+    if not all(isinstance(reason, str) and reason in _ENDS for reason in reasons):
+        return UNFINISHED
+    return COMPLETE if parts and all(says for _, says in parts) else EMPTY
+
+
+def _choice(choice: Mapping[str, Any]) -> tuple[Any, bool]:
+    reason = choice.get("finish_reason")
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return reason, _has_text(choice.get("text"))
+    if message.get("refusal"):
+        return "refusal", True
+    return reason, _has_text(message.get("content")) or any(map(message.get, _SAID))
+
+
+def _has_blocks(content: Any) -> bool:
+    """Whether a message says anything besides what it thought."""
+    blocks = [block for block in _objects(content) if block.get("type") not in ("thinking", "redacted_thinking")]
+    return any(block.get("type") != "text" or _has_text(block.get("text")) for block in blocks)
+
+
+def _embedded(data: Any) -> str:
+    rows = data if isinstance(data, list) else []
+    full = all(isinstance(row, dict) and row.get("embedding") for row in rows)
+    return COMPLETE if rows and full else EMPTY
+
+
+def _has_text(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
