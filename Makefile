@@ -39,7 +39,7 @@ soak: ready ## Hours instead of seconds: the soak tests, and 50 times the exampl
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## CPU per request beside nginx in the same run; writes bench/RESULTS.md
-	@.ci/tools nginx:nginx-light
+	@.ci/tools nginx:nginx-light wrk:wrk taskset:util-linux
 	@$(BIN)/python bench/run.py $(ARGS)
 
 .PHONY: lock

@@ -27,9 +27,9 @@ WORKING_CLASSES = frozenset({
 })  # fmt: skip
 """Constructors that start something or register it somewhere."""
 CONSTANT_CALLS = frozenset({
-    "bytes", "compile", "date", "datetime", "dict", "encode", "enumerate", "field", "format", "frozenset", "getLogger",
-    "get_logger", "int", "items", "join", "keys", "len", "list", "max", "min", "object", "range", "sorted", "split",
-    "str", "sum", "timedelta", "timezone", "tuple", "values", "zip",
+    "bytes", "compile", "date", "datetime", "dict", "encode", "enumerate", "field", "fields", "format", "frozenset",
+    "getLogger", "get_logger", "int", "items", "join", "keys", "len", "list", "max", "min", "object", "range",
+    "sorted", "split", "str", "sum", "timedelta", "timezone", "tuple", "type", "values", "zip",
 })  # fmt: skip
 """Functions that only make one value of another."""
 
