@@ -323,6 +323,8 @@ class Stores:
     reader: LedgerReader
     keys: KeyStore
     results: ResultStore
+    sweep: Callable[[float], Any]
+    """Await it with the time now: forgets expired answers and results."""
     close: Callable[[], Any]
     """Await it: flushes and closes."""
     description: str = ""

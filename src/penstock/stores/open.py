@@ -1,0 +1,139 @@
+"""From a store URL to stores: ``memory:`` or ``sqlite:PATH``."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import StoreError
+from penstock.ports import Clock, KeyStore, LedgerReader, Stores
+from penstock.stores.answers import Answers, NoBacking
+from penstock.stores.changes import Changes
+from penstock.stores.location import sqlite_path
+from penstock.stores.memory_keys import MemoryKeys
+from penstock.stores.memory_ledger import MemoryLedger
+from penstock.stores.results import MemoryResults
+from penstock.stores.sqlite import connect, prepare
+from penstock.stores.sqlite_answers import SqliteBacking, load_index
+from penstock.stores.sqlite_keys import SqliteKeys
+from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader
+from penstock.stores.sqlite_reader import SqliteReader
+from penstock.stores.sqlite_results import SqliteResults
+from penstock.stores.sqlite_writer import SqliteWriter
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a factory is asked for."""
+
+    url: str
+    directory: Path
+    max_answer_bytes: int
+    sync: str
+    on_lost: OnLost
+    clock: Clock
+
+
+async def open_stores(
+    url: str, directory: Path, *, max_answer_bytes: int, sync: str, on_lost: OnLost, clock: Clock
+) -> Stores:
+    """Open, and create where there is none, the store at ``url``; a relative path is relative to ``directory``.
+
+    ``max_answer_bytes`` bounds the exact cache; ``sync`` is ``ledger.sync``; ``on_lost`` gets ledger rows that will
+    never be written. Raises StoreError.
+    """
+    scheme = url.partition(":")[0]
+    if scheme not in _FACTORIES:
+        raise StoreError(f"unknown store {url!r}: write {' or '.join(_FORMS)}")
+    return await _FACTORIES[scheme](_Wanted(url, directory, max_answer_bytes, sync, on_lost, clock))
+
+
+@asynccontextmanager
+async def open_reader(url: str, directory: Path) -> AsyncIterator[LedgerReader]:
+    """The ledger of a store on disk, for questions only: whether a server runs or not. Raises StoreError."""
+    reader = SqliteReader(sqlite_path(url, directory), "penstock-reports")
+    try:
+        yield SqliteLedgerReader(reader)
+    finally:
+        await reader.close()
+
+
+@asynccontextmanager
+async def open_keys(url: str, directory: Path) -> AsyncIterator[KeyStore]:
+    """The keys of a store on disk, without the rest of it. Raises StoreError."""
+    path = sqlite_path(url, directory)
+    prepare(path)
+    writer, reader = SqliteWriter(partial(connect, path, "full")), SqliteReader(path, "penstock-reads")
+    writer.start()
+    try:
+        yield SqliteKeys(writer, reader)
+    finally:
+        await writer.close()
+        await reader.close()
+
+
+async def _open_memory(wanted: _Wanted) -> Stores:
+    ledger, answers, results = MemoryLedger(), Answers(wanted.max_answer_bytes, NoBacking()), MemoryResults()
+
+    async def close() -> None:
+        """Nothing to keep."""
+
+    return Stores(
+        answers=answers,
+        ledger=ledger,
+        reader=ledger,
+        keys=MemoryKeys(),
+        results=results,
+        sweep=partial(_sweep, answers, results),
+        close=close,
+        description="in memory, gone with the process",
+    )
+
+
+async def _open_sqlite(wanted: _Wanted) -> Stores:
+    path = sqlite_path(wanted.url, wanted.directory)
+    prepare(path)
+    writer = SqliteWriter(partial(connect, path, wanted.sync))
+    reads, reports = SqliteReader(path, "penstock-reads"), SqliteReader(path, "penstock-reports")
+    ledger, changes = SqliteLedger(writer, wanted.on_lost), Changes(writer)
+    answers, results = Answers(wanted.max_answer_bytes, SqliteBacking(changes, reads)), SqliteResults(changes, reads)
+
+    async def close() -> None:
+        await writer.close()
+        await reads.close()
+        await reports.close()
+        ledger.give_up("the store was closed before it could be written")
+
+    writer.start(ledger, changes)
+    try:
+        await load_index(answers, reads)
+    except StoreError:
+        await close()
+        raise
+    answers.sweep(wanted.clock.now())
+    return Stores(
+        answers=answers,
+        ledger=ledger,
+        reader=SqliteLedgerReader(reports),
+        keys=SqliteKeys(writer, reads),
+        results=results,
+        sweep=partial(_sweep, answers, results),
+        close=close,
+        description=str(path),
+    )
+
+
+async def _sweep(answers: Answers, results: MemoryResults | SqliteResults, now: float) -> None:
+    """Forget what expired."""
+    answers.sweep(now)
+    results.sweep(now)
+
+
+_FACTORIES: Final[Mapping[str, Callable[[_Wanted], Awaitable[Stores]]]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+}
+
+_FORMS: Final = ("memory:", "sqlite:PATH")

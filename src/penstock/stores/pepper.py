@@ -1,0 +1,52 @@
+"""The pepper under which client keys are hashed: who steals the store alone can test no key.
+
+It is ``server.secret`` where that is set (nodes that share a store must share it), else a file beside the store,
+generated once and readable by its owner only. Losing it makes every stored key a stranger: fails closed.
+"""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from penstock.config.settings import Settings
+from penstock.errors import StoreError
+from penstock.stores.location import MEMORY, sqlite_path
+
+_BYTES: Final = 32
+
+
+def open_pepper(settings: Settings) -> bytes:
+    """The pepper of these settings' store, generated where there is none. Raises StoreError."""
+    if settings.server.secret is not None:
+        return settings.server.secret.reveal().encode()
+    if settings.store == MEMORY:
+        return secrets.token_bytes(_BYTES)
+    path = sqlite_path(settings.store, settings.directory)
+    return _kept(path.with_name(f"{path.name}.secret"))
+
+
+def _kept(path: Path) -> bytes:
+    """The content of the file, which appears whole or not at all: the first of several processes decides."""
+    try:
+        if not path.exists():
+            _create(path)
+        pepper = path.read_bytes().strip()
+    except OSError as error:
+        raise StoreError(f"the secret {path} cannot be read or created: {error}", detail=repr(error)) from error
+    if len(pepper) < _BYTES:
+        raise StoreError(f"the secret {path} is too short: restore it, or delete it, which makes all keys invalid")
+    return pepper
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(secrets.token_hex(_BYTES).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

@@ -1,0 +1,76 @@
+"""From buckets to groups: the part of ``spend`` that no SQL does, shared by all stores. Pure.
+
+A bucket is a partial sum over exchanges. Its ``group`` is raw: the quarter of an hour (epoch seconds // 900) for hours
+and days, the JSON text of all tags for tags, the group itself otherwise. Quarters are exact: since 2012 every zone's
+offset from UTC, and every change of it, falls on one (checked against the zone data by a test).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime, tzinfo
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from penstock.errors import StoreError
+from penstock.ports import SpendQuery, SpendRow
+from penstock.stores.rows import read_tags
+
+QUARTER_S: Final = 900
+
+GROUPINGS: Final = ("model", "deployment", "endpoint", "key", "team", "user", "tag", "hour", "day", "lever")
+
+TIMED: Final = ("hour", "day")
+
+_SUMMED: Final = tuple(field.name for field in fields(SpendRow))[1:]
+
+
+def check_query(query: SpendQuery) -> None:
+    """Raises StoreError when the grouping or the time zone is unknown."""
+    if query.by not in GROUPINGS:
+        raise StoreError(f"cannot group by {query.by!r}: one of {', '.join(GROUPINGS)}")
+    _zone(query.timezone)
+
+
+def grouped(query: SpendQuery, buckets: Iterable[SpendRow]) -> tuple[Sequence[SpendRow], SpendRow]:
+    """The groups, dearest first, hours and days in order; and their total over distinct exchanges.
+
+    An exchange with several tags counts in the group of each, and once in the total.
+    """
+    timed = query.by in TIMED
+    buckets = sorted(buckets, key=lambda bucket: int(bucket.group)) if timed else buckets
+    groups: dict[str, SpendRow] = {}
+    total = _nothing("total")
+    for bucket in buckets:
+        total = _sum("total", total, bucket)
+        for group in _groups(query, bucket.group):
+            groups[group] = _sum(group, groups.get(group, _nothing(group)), bucket)
+    rows = list(groups.values())
+    return rows if timed else sorted(rows, key=lambda row: (-row.cost_nano, row.group)), total
+
+
+def _groups(query: SpendQuery, raw: str) -> Iterable[str]:
+    if query.by == "tag":
+        return [f"{name}={value}" for name, value in read_tags(raw).items()] or [""]
+    if query.by in TIMED:
+        return [_label(query.by, datetime.fromtimestamp(int(raw) * QUARTER_S, _zone(query.timezone)))]
+    return [raw]
+
+
+def _label(by: str, local: datetime) -> str:
+    """``2026-11-22``, or ``2026-11-22T13:00+08:00``: the offset tells an hour that clocks show twice apart."""
+    return local.strftime("%Y-%m-%d") if by == "day" else local.strftime("%Y-%m-%dT%H:00") + local.isoformat()[-6:]
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise StoreError(f"there is no time zone {name!r}: write an IANA name, such as Asia/Shanghai") from error
+
+
+def _nothing(group: str) -> SpendRow:
+    return SpendRow(group, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _sum(group: str, left: SpendRow, right: SpendRow) -> SpendRow:
+    return SpendRow(group, *(getattr(left, name) + getattr(right, name) for name in _SUMMED))
