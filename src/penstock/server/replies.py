@@ -88,14 +88,18 @@ def row_of(error: PenstockError) -> Row:
 
 
 def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[int, bytes, Headers]:
-    """(status, body, headers) of an error, complete with content-type, content-length and x-request-id."""
+    """(status, body, headers) of an error, complete with content-type, content-length and x-request-id.
+
+    ``request_id`` is "" for what never became an exchange.
+    """
     row = row_of(error)
     body = error_body(dialect, error, request_id)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
-        (b"x-request-id", request_id.encode("latin-1", "replace")),
     ]
+    if request_id:
+        headers.append((b"x-request-id", request_id.encode("ascii", "replace")))
     if row.status in (429, 503):
         headers.append((b"retry-after", b"%d" % _retry_after_s(error)))
     if row.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2: a 401 names its scheme
@@ -110,7 +114,7 @@ def error_body(dialect: str, error: PenstockError, request_id: str) -> bytes:
     row = row_of(error)
     own = _own_words(error)
     if dialect in ANTHROPIC_DIALECTS:
-        return _encode({"type": "error", "error": _anthropic(row, error, own), "request_id": request_id})
+        return _encode({"type": "error", "error": _anthropic(row, error, own), "request_id": request_id or None})
     return _encode({"error": _openai(row, error, own)})
 
 

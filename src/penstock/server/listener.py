@@ -1,0 +1,138 @@
+"""One listening socket, the connections it accepts, and their drain.
+
+Of uvicorn this uses the HTTP protocol and not ``uvicorn.Server``: that takes the process's signals, wakes ten times a
+second, and cuts off a client that is about to send as soon as a drain begins (docs/adr/0006).
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from penstock.config.settings import Address
+from penstock.errors import Draining
+from penstock.ports import Clock
+from penstock.server.connection import Connection
+from penstock.server.edge import Bounds, Edge
+
+BACKLOG: Final = 2048
+LAST_WORDS_S: Final = 5.0
+"""How long cancelled requests have to settle."""
+
+
+class ListenError(OSError):
+    """The address cannot be listened on; the message names it and says what to do."""
+
+
+def bind(address: Address) -> socket.socket:
+    """A bound, not yet listening socket. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY by the protocol
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((address.host, address.port))
+    except OSError as error:
+        sock.close()
+        raise ListenError(_why(address, error)) from error
+    return sock
+
+
+def _why(address: Address, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use: stop the process that listens there, or choose another address"
+    if error.errno == errno.EACCES:
+        return f"{address} may not be listened on: ports below 1024 need a privilege, choose a higher one"
+    return f"cannot listen on {address}: {error.strerror or error}"
+
+
+class Listener:
+    """One server: accepts on ``sock`` and hands every request to ``app``."""
+
+    def __init__(
+        self,
+        app: Any,
+        sock: socket.socket,
+        *,
+        clock: Clock,
+        bounds: Bounds | None = None,
+        on_refusal: Callable[[str], None] | None = None,
+    ) -> None:
+        """``app``: an ASGI 3 callable. ``on_refusal``: told the kind of each refusal that never reaches the app."""
+        self.edge = Edge(bounds or Bounds(), clock, **({"on_refusal": on_refusal} if on_refusal else {}))
+        self._sock = sock
+        self.address = Address(*sock.getsockname()[:2])
+        """Where it really listens, should the port have been 0."""
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+        self._config = Config(
+            app, http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False,
+            proxy_headers=False, server_header=False, date_header=False,
+            timeout_keep_alive=self.edge.bounds.keep_alive_s,
+        )  # fmt: skip
+        self._config.load()
+
+    @property
+    def connections(self) -> int:
+        """Open now."""
+        return len(self._state.connections)
+
+    async def start(self) -> Self:
+        """Accept from now on."""
+        loop = asyncio.get_running_loop()
+
+        def connect() -> Connection:
+            return Connection(self._config, self._state, self.edge, loop)
+
+        try:
+            self._server = await loop.create_server(connect, sock=self._sock, backlog=BACKLOG)
+        except OSError as error:  # another process may listen since we bound
+            raise ListenError(_why(self.address, error)) from error
+        self.edge.start()
+        return self
+
+    async def drain(self, within_s: float) -> None:
+        """Accept no more, let requests under way finish for ``within_s`` seconds, then refuse or cut the rest.
+
+        Returns when no request is left; cancelling it goes to the cutting at once. Idle connections may bring one
+        last request for ``lame_duck_s``: it is answered with ``connection: close``, so that a client with a pool
+        does not run into a closed door.
+        """
+        self.edge.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in self.open_connections():
+            connection.shutdown()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._finish()
+        finally:
+            await self._cut()
+            self.edge.stop()
+
+    async def _finish(self) -> None:
+        bounds = self.edge.bounds
+        duck_until = self.edge.clock.monotonic() + bounds.lame_duck_s
+        while self._state.connections or self._state.tasks:
+            if self.edge.clock.monotonic() >= duck_until:
+                for connection in self.open_connections():
+                    connection.close_if_idle()
+            await self.edge.clock.sleep(0.02)
+
+    async def _cut(self) -> None:
+        for connection in self.open_connections():
+            connection.cut(Draining("the gateway is shutting down"))
+        tasks = list(self._state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+
+    def open_connections(self) -> list[Connection]:
+        """Each of them."""
+        return [connection for connection in self._state.connections if isinstance(connection, Connection)]

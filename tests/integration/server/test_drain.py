@@ -1,0 +1,88 @@
+"""The end of a server: no request is cut within the drain window, none outlives it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import uvloop
+
+from penstock.config.settings import Address
+from penstock.server.listener import ListenError, bind
+from tests.support.tiny_app import QUICK, TinyApp, connected, listening, until
+
+HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
+GET = b"GET /x" + HEAD + b"\r\n"
+
+
+def test_requests_under_way_are_answered_and_the_door_is_closed() -> None:
+    """Those in the app, and those whose headers are still arriving."""
+
+    async def scenario() -> None:
+        app = TinyApp()
+        async with listening(app) as listener, connected(listener) as held, connected(listener) as half:
+            await held.send(b"GET /hold" + HEAD + b"\r\n")
+            await half.send(GET[:10])
+            await until(lambda: app.paths)
+            drained = asyncio.ensure_future(listener.drain(5))
+            await asyncio.sleep(0.05)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(listener.address.host, listener.address.port)
+            await half.send(GET[10:])
+            app.release.set()
+            for client in (held, half):
+                answer = await asyncio.wait_for(client.rest(), 2)
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert b"connection: close\r\n" in answer
+                client.writer.close()
+            await asyncio.wait_for(drained, 2)
+            assert listener.connections == 0
+
+    uvloop.run(scenario())
+
+
+def test_an_idle_connection_may_bring_one_last_request() -> None:
+    """A pool that is about to use it does not run into a closed door."""
+
+    async def scenario() -> None:
+        bounds = replace(QUICK, header_s=5)
+        async with listening(TinyApp(), bounds) as listener, connected(listener) as busy, connected(listener) as idle:
+            for client in (busy, idle):
+                await client.send(GET)
+                await client.answer()
+            drained = asyncio.ensure_future(listener.drain(5))
+            await asyncio.sleep(0.05)
+            await busy.send(GET)
+            assert b"connection: close\r\n" in await asyncio.wait_for(busy.rest(), 2)
+            busy.writer.close()
+            assert await asyncio.wait_for(idle.rest(), 2) == b""
+            idle.writer.close()
+            await asyncio.wait_for(drained, 2)
+
+    uvloop.run(scenario())
+
+
+def test_what_outlives_the_window_is_refused_and_cancelled() -> None:
+    """The client is told to come back; the app's task ends before the drain does."""
+
+    async def scenario() -> None:
+        app = TinyApp()
+        async with listening(app) as listener, connected(listener) as client:
+            await client.send(b"GET /hold" + HEAD + b"\r\n")
+            await until(lambda: app.paths)
+            await asyncio.wait_for(listener.drain(0.1), 2)
+            assert app.cancelled == ["/hold"]
+            answer = await asyncio.wait_for(client.rest(), 2)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 1\r\n" in answer
+
+    uvloop.run(scenario())
+
+
+def test_an_address_in_use_is_named() -> None:
+    """The message says which one and what to do."""
+    first = bind(Address("127.0.0.1", 0))
+    first.listen()
+    port = first.getsockname()[1]
+    with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} is in use: .*choose another"):
+        bind(Address("127.0.0.1", port))
+    first.close()
