@@ -48,7 +48,7 @@ class MessagesFold(Pieces):
             self._begin(body)
         elif kind == "content_block_stop":
             self._read_input(self._block(body))
-        elif kind in {"message_start", "message_delta"}:
+        elif kind in ("message_start", "message_delta"):
             self._know(body)
         elif kind == "message_stop":
             self.done = True
@@ -98,7 +98,7 @@ class MessagesFold(Pieces):
         for name, value in body.items():
             if name not in ("type", "message", "delta"):
                 self._set(name, value)
-        if self._cut_input and self._top.get("stop_reason") not in {None, *_CUTS}:
+        if self._cut_input and self._top.get("stop_reason") not in (None, *_CUTS):
             self.broken = True
 
     def _set(self, name: str, value: Any) -> None:

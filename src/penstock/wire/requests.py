@@ -101,6 +101,8 @@ def _syntax(raw: bytes, said: str) -> str:
     position = int(found[1]) if found else 0
     if found and _NO_NUMBER.match(raw, position):
         return f"The body is not valid JSON: NaN and Infinity are no JSON numbers (byte {position})."
+    if "trailing characters" in said:
+        return f"The body is not valid JSON: something follows its end (byte {position - 1})."
     return f"The body is not valid JSON: {said.removeprefix('JSON is malformed: ')}."
 
 
