@@ -1,0 +1,196 @@
+"""From a checked ``File`` to ``Settings``: every default in its place. Nothing can be wrong any more."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from penstock.config.checks import rates
+from penstock.config.endpoints import base_urls, billing_currency, price_book
+from penstock.config.kinds import Kind
+from penstock.config.schema import (
+    ExactSection,
+    File,
+    KeySection,
+    ModelSection,
+    PricesSection,
+    ProviderSection,
+    TimeoutsOverrideSection,
+)
+from penstock.config.settings import (
+    Address,
+    CacheSettings,
+    DeploymentSettings,
+    ExactSettings,
+    LedgerSettings,
+    LimitSettings,
+    ModelSettings,
+    PriceOverride,
+    ProviderSettings,
+    RetrySettings,
+    ServerSettings,
+    Settings,
+    StaticKey,
+    TimeoutSettings,
+)
+from penstock.config.units import is_loopback
+
+
+def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: Path) -> Settings:
+    """The settings of a file in which ``check`` found nothing wrong; ``load`` alone knows whether they simulate."""
+    providers = {name: _provider(name, section, kinds, file, directory) for name, section in file.providers.items()}
+    models = _models(file, providers)
+    return Settings(
+        source=source,
+        directory=directory,
+        server=_server(file),
+        store=file.store,
+        currency=file.currency,
+        fx=MappingProxyType(dict(rates(file))),
+        ledger=LedgerSettings(sync=file.ledger.sync, on_failure=file.ledger.on_failure),
+        providers=MappingProxyType(providers),
+        models=MappingProxyType(models),
+        cache=_cache(file),
+        limits=LimitSettings(
+            max_body=file.limits.max_body,
+            max_concurrency=file.limits.max_concurrency,
+            max_queue=file.limits.max_queue,
+        ),
+        timeouts=_timeouts(file),
+        retry=RetrySettings(attempts=file.retry.attempts, backoff_s=file.retry.backoff, budget=file.retry.budget),
+        keys=tuple(map(_key, file.keys)),
+        simulated=False,
+        warnings=tuple(_warnings(providers, models)),
+    )
+
+
+def _server(file: File) -> ServerSettings:
+    server = file.server
+    return ServerSettings(
+        listen=server.listen,
+        admin_listen=server.admin_listen,
+        admin_token=server.admin_token,
+        secret=server.secret,
+        drain_s=server.drain,
+        trusted_proxies=server.trusted_proxies,
+        cors=server.cors,
+    )
+
+
+def _provider(
+    name: str, section: ProviderSection, kinds: Mapping[str, Kind], file: File, directory: Path
+) -> ProviderSettings:
+    kind = kinds[section.kind]
+    return ProviderSettings(
+        name=name,
+        kind=kind.name,
+        base_urls=MappingProxyType(base_urls(section, kind)),
+        api_key=section.api_key,
+        prices=_prices(section.prices, file.currency) if section.prices else None,
+        private=kind.private if section.private is None else section.private,
+        after_disconnect=section.after_disconnect or kind.after_disconnect,
+        billed_at=section.billed_at or kind.billed_at,
+        price_book=price_book(section, kind),
+        currency=billing_currency(section, kind, file.currency),
+        proxy=section.proxy,
+        ca_file=directory / section.ca_file if section.ca_file else None,
+        headers=MappingProxyType(section.headers),
+    )
+
+
+def _prices(section: PricesSection, book: str) -> PriceOverride:
+    return PriceOverride(
+        input=section.input,
+        cached_input=section.cached_input,
+        output=section.output,
+        currency=section.currency or book,
+        cache_write=section.cache_write,
+    )
+
+
+def _models(file: File, providers: Mapping[str, ProviderSettings]) -> dict[str, ModelSettings]:
+    models: dict[str, ModelSettings] = {}
+    for name, section in file.models.items():
+        models[name] = model = _model(name, section, file, providers)
+        for alias, fields in section.aliases.items():
+            models[alias] = _alias(model, alias, fields)
+    return models
+
+
+def _model(name: str, section: ModelSection, file: File, providers: Mapping[str, ProviderSettings]) -> ModelSettings:
+    deployments = tuple(
+        DeploymentSettings(
+            provider=providers[deployment.provider],
+            model=deployment.model or name,
+            weight=deployment.weight,
+            region=deployment.region,
+        )
+        for deployment in section.deployments
+    )
+    return ModelSettings(
+        name=name,
+        deployments=deployments,
+        balance=section.balance,
+        baseline=next((each for each in deployments if each.id == section.baseline), deployments[0]),
+        default_output=section.default_output,
+        stream_upstream=section.stream_upstream,
+        exact=_exact(section.cache.exact, file) if section.cache.exact else None,
+        timeouts=_timeouts(file, section),
+    )
+
+
+def _alias(model: ModelSettings, alias: str, fields: Mapping[str, object]) -> ModelSettings:
+    return replace(model, name=alias, fields=fields, alias_of=model.name)
+
+
+def _cache(file: File) -> CacheSettings:
+    cache = file.cache
+    return CacheSettings(
+        exact_ttl_s=cache.exact.ttl,
+        max_bytes=cache.exact.max_bytes,
+        join=cache.join,
+        share=cache.share,
+        by_key=MappingProxyType({name: _exact(section, file) for name, section in cache.by_key.items()}),
+        by_tag=MappingProxyType({tag: _exact(section, file) for tag, section in cache.by_tag.items()}),
+    )
+
+
+def _exact(section: ExactSection, file: File) -> ExactSettings:
+    return ExactSettings(file.cache.exact.ttl if section.ttl is None else section.ttl)
+
+
+def _timeouts(file: File, model: ModelSection | None = None) -> TimeoutSettings:
+    general, own = file.timeouts, model.timeouts if model else TimeoutsOverrideSection()
+    return TimeoutSettings(
+        connect_s=own.connect or general.connect,
+        first_byte_s=own.first_byte or general.first_byte,
+        between_s=own.between or general.between,
+        total_s=own.total or general.total,
+    )
+
+
+def _key(section: KeySection) -> StaticKey:
+    return StaticKey(
+        name=section.name,
+        key_sha256=section.key_sha256,
+        team=section.team,
+        models=section.models,
+        rpm=section.rpm,
+        tpm=section.tpm,
+        concurrency=section.concurrency,
+    )
+
+
+def _warnings(providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]) -> Iterator[str]:
+    used = {deployment.provider.name for model in models.values() for deployment in model.deployments}
+    for name, provider in providers.items():
+        if name not in used:
+            yield f"providers.{name}: no model is served there"
+        if provider.api_key and any(_in_the_clear(url) for url in provider.base_urls.values()):
+            yield f"providers.{name}: its key travels unencrypted; use an https URL"
+
+
+def _in_the_clear(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(Address(parts.hostname or "", 80))

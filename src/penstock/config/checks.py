@@ -1,0 +1,200 @@
+"""What one setting must know of another. Every mistake is noted; what follows from a mistake noted before is not."""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from penstock.config.document import Document, Path
+from penstock.config.endpoints import at_home, base_urls, billing_currency, is_priced
+from penstock.config.fields import nearest
+from penstock.config.kinds import Kind
+from penstock.config.schema import DEFAULT_FX, File, ModelSection, ProviderSection
+from penstock.config.units import is_loopback
+
+_RESERVED: Final = ("model", "messages", "stream")
+"""Request fields that an alias may not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is checked, and where mistakes are noted."""
+
+    document: Document
+    file: File
+    kinds: Mapping[str, Kind]
+    directory: pathlib.Path
+
+    def wrong(self, path: Path, what: str) -> None:
+        """Note a mistake."""
+        self.document.wrong(path, what)
+
+    def intact(self, *path: str | int) -> bool:
+        """Whether nothing at or under ``path`` was cut out as wrong."""
+        return not self.document.damaged(path)
+
+    def named(self, section: str, found: Mapping[str, object]) -> tuple[str, ...]:
+        """The entries of a top-level mapping, those cut out as wrong too."""
+        written = (str(path[1]) for path in self.document.cut if len(path) > 1 and path[0] == section)
+        return tuple(dict.fromkeys((*found, *written)))
+
+    def providers(self) -> Iterator[tuple[Path, ProviderSection, Kind]]:
+        """Every provider of a known kind, and where it stands."""
+        for name, section in self.file.providers.items():
+            if kind := self.kinds.get(section.kind):
+                yield ("providers", name), section, kind
+
+
+def check(subject: Checked) -> None:
+    """Note every mistake."""
+    _check_server(subject)
+    _check_kinds(subject)
+    for path, section, kind in subject.providers():
+        _check_urls(subject, path, section, kind)
+        _check_key(subject, path, section, kind)
+        _check_ca_file(subject, path, section)
+    _check_money(subject)
+    _check_offer(subject)
+    for name, model in subject.file.models.items():
+        _check_deployments(subject, name, model)
+        _check_baseline(subject, name, model)
+    _check_aliases(subject)
+    _check_static_keys(subject)
+
+
+def _check_server(subject: Checked) -> None:
+    server = subject.file.server
+    for name, address in (("listen", server.listen), ("admin_listen", server.admin_listen)):
+        if not is_loopback(address) and server.admin_token is None and subject.intact("server", "admin_token"):
+            what = "is reachable from other machines; set server.admin_token too, or listen on 127.0.0.1"
+            subject.wrong(("server", name), what)
+    if server.listen == server.admin_listen and server.listen.port:
+        subject.wrong(("server", "admin_listen"), "is the same address as server.listen; use another port")
+
+
+def _check_kinds(subject: Checked) -> None:
+    known = tuple(sorted(subject.kinds))
+    for name, section in subject.file.providers.items():
+        if section.kind not in subject.kinds:
+            what = f"is no kind of provider{nearest(section.kind, known)}; known: {', '.join(known)}"
+            subject.wrong(("providers", name, "kind"), what)
+
+
+def _check_urls(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:
+    if not subject.intact(*path):
+        return
+    urls = base_urls(section, kind)
+    if not urls and not section.dialects:
+        subject.wrong((*path, "base_url"), f"is missing, and {kind.name} has no URL of its own; add `base_url: ...`")
+    for index, dialect in enumerate(section.dialects or ()):
+        if dialect not in urls:
+            setting = "messages_url" if dialect == "messages" else "base_url"
+            subject.wrong((*path, "dialects", index), f"has no URL; add `{setting}: ...`")
+
+
+def _check_key(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:
+    if kind.needs_key and section.api_key is None and at_home(section, kind) and subject.intact(*path):
+        variable = f", or set {kind.env_key}" if kind.env_key else ""
+        subject.wrong((*path, "api_key"), f"is missing; add `api_key: ...`{variable}")
+
+
+def _check_ca_file(subject: Checked, path: Path, section: ProviderSection) -> None:
+    if section.ca_file and not (subject.directory / section.ca_file).is_file():
+        subject.wrong((*path, "ca_file"), "names no file; paths start at the config file's directory")
+
+
+def _check_money(subject: Checked) -> None:
+    book, fx = subject.file.currency, rates(subject.file)
+    if not subject.intact("currency") or not subject.intact("fx"):
+        return
+    if book in fx:
+        subject.wrong(("fx", book), "is the book currency itself; remove it")
+    for path, section, kind in subject.providers():
+        currency = billing_currency(section, kind, book)
+        if is_priced(section, kind) and currency != book and currency not in fx and subject.intact(*path):
+            what = (
+                f"bills in {currency}, and the book is in {book}; add `fx: {{{currency}: ...}}`, {book} per {currency}"
+            )
+            subject.wrong(path, what)
+
+
+def rates(file: File) -> Mapping[str, Decimal]:
+    """The exchange rates, written or default."""
+    if file.fx is not None:
+        return file.fx
+    return DEFAULT_FX if file.currency == "CNY" else {}
+
+
+def _check_offer(subject: Checked) -> None:
+    providers = subject.file.providers
+    if providers and not subject.file.models and subject.intact("models") and subject.intact("providers"):
+        what = f"is missing, and {', '.join(providers)} has no default models; name what clients may ask for"
+        subject.wrong(("models",), what)
+
+
+def _check_deployments(subject: Checked, name: str, model: ModelSection) -> None:
+    path = ("models", name, "deployments")
+    known = subject.named("providers", subject.file.providers)
+    seen: dict[str, int] = {}
+    for deployment in model.deployments:
+        if deployment.provider not in known:
+            what = f"names no provider of this file{nearest(deployment.provider, known)}; there is {', '.join(known)}"
+            subject.wrong((*deployment.at, "provider"), what)
+        place = int(deployment.at[-1]) if deployment.at else 0
+        first = seen.setdefault(f"{deployment.provider}/{deployment.model or name}", place)
+        if first != place:
+            subject.wrong(deployment.at, f"is the same as deployments[{first}]; raise that one's weight instead")
+    if subject.intact(*path) and not model.deployments:
+        subject.wrong(path, "lists nothing; add one, such as {provider: ..., model: ...}")
+    elif subject.intact(*path) and not any(deployment.weight for deployment in model.deployments):
+        subject.wrong(path, "all have weight 0, so none would serve; give one a weight of 1")
+
+
+def _check_baseline(subject: Checked, name: str, model: ModelSection) -> None:
+    ids = [f"{deployment.provider}/{deployment.model or name}" for deployment in model.deployments]
+    if model.baseline is not None and model.baseline not in ids and subject.intact("models", name, "deployments"):
+        what = f"names none of its deployments{nearest(model.baseline, tuple(ids))}; there is {', '.join(ids)}"
+        subject.wrong(("models", name, "baseline"), what)
+
+
+def _check_aliases(subject: Checked) -> None:
+    models = subject.named("models", subject.file.models)
+    owners: dict[str, str] = {}
+    for name, model in subject.file.models.items():
+        for alias, fields in model.aliases.items():
+            path = ("models", name, "aliases", alias)
+            owner = owners.setdefault(alias, name)
+            if alias in models:
+                subject.wrong(path, "is the name of a model too; rename one of them")
+            elif owner != name:
+                subject.wrong(path, f"is an alias of {owner} already; remove one of them")
+            for field in _RESERVED:
+                if field in fields:
+                    subject.wrong((*path, field), "is the client's to set; an alias may not set it; remove it")
+
+
+def _check_static_keys(subject: Checked) -> None:
+    known = _served_names(subject)
+    names: dict[str, int] = {}
+    digests: dict[str, int] = {}
+    for key in subject.file.keys:
+        place = int(key.at[-1])
+        if names.setdefault(key.name, place) != place:
+            subject.wrong((*key.at, "name"), f"is the name of keys[{names[key.name]}] too; rename one of them")
+        if digests.setdefault(key.key_sha256, place) != place:
+            subject.wrong(
+                (*key.at, "key_sha256"), f"is that of keys[{digests[key.key_sha256]}] too; remove one of them"
+            )
+        for index, model in enumerate(key.models):
+            if model not in known:
+                what = f"names no model of this file{nearest(model, known)}; there is {', '.join(known)}"
+                subject.wrong((*key.at, "models", index), what)
+
+
+def _served_names(subject: Checked) -> tuple[str, ...]:
+    """Every name a client may ask for."""
+    names = dict.fromkeys(subject.named("models", subject.file.models))
+    for model in subject.file.models.values():
+        names |= dict.fromkeys(model.aliases)
+    return tuple(names)

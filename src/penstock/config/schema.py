@@ -1,0 +1,362 @@
+"""The file: every setting, its type, its default, its meaning. ``docs/reference/config.md`` is generated from here.
+
+What one setting cannot know about another is checked in ``checks.py``.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
+
+from penstock.config.document import Map, Path, Scalar
+from penstock.config.fields import (
+    BaseUrl,
+    Boolean,
+    Choice,
+    Count,
+    Credential,
+    Currency,
+    CurrencyName,
+    Digest,
+    Duration,
+    HeaderName,
+    HeaderValue,
+    KeyName,
+    Label,
+    Later,
+    ListenAddress,
+    ModelName,
+    Network,
+    Origin,
+    Parsed,
+    Patience,
+    Price,
+    ProviderName,
+    ProxyUrl,
+    Rate,
+    RequestFields,
+    Share,
+    Size,
+    Store,
+    Tag,
+    Text,
+    Whole,
+    is_off,
+    is_on,
+    wrong,
+)
+from penstock.config.kinds import DIALECTS
+from penstock.config.settings import Address
+
+DEFAULT_FX = {"USD": Decimal("7.10")}
+"""For the default book currency, CNY."""
+
+
+class Section(BaseModel):
+    """A mapping of settings. A null counts as absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    _at: Path = PrivateAttr(default=())
+
+    @property
+    def at(self) -> Path:
+        """Where it stands in the file."""
+        return self._at
+
+    @classmethod
+    def known(cls) -> tuple[str, ...]:
+        """The names of its settings."""
+        return tuple(cls.model_fields)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if data is not None and not isinstance(data, dict):
+            raise wrong("must be a mapping of settings, such as {name: value}")
+        given: dict[str, Any] = data or {}
+        section = handler(
+            {name: value for name, value in given.items() if value is not None or name not in cls.known()}
+        )
+        if isinstance(data, Map):
+            section._at = data.path  # noqa: SLF001 - its own, in a constructor
+        return section
+
+
+def _switched(value: object) -> object:
+    """``off`` is a time to live of nothing."""
+    if not isinstance(value, Scalar):
+        return value
+    section = Map(value.path)
+    if is_off(value):
+        section["ttl"] = Scalar("0s", value.path, plain=True)
+    elif not is_on(value):
+        raise wrong("must be off, or a mapping such as {ttl: 10m}")
+    return section
+
+
+SyncMode = Annotated[str, Parsed("`normal` or `full`", Choice(("normal", "full")))]
+FailureMode = Annotated[str, Parsed("`refuse` or `answer`", Choice(("refuse", "answer")))]
+Dialect = Annotated[str, Parsed("`chat`, `completions`, `embeddings` or `messages`", Choice(DIALECTS))]
+AfterDisconnect = Annotated[str, Parsed("`completes` or `stops`", Choice(("completes", "stops")))]
+BilledAt = Annotated[str, Parsed("`completion` or `start`", Choice(("completion", "start")))]
+CacheShare = Annotated[str, Parsed("`key`, `team` or `all`", Choice(("key", "team", "all")))]
+Balance = Annotated[
+    str,
+    Parsed(
+        "`round_robin` or `weighted`",
+        Choice(("round_robin", "weighted"), later=("least_busy", "ip_hash", "prefix", "latency")),
+    ),
+]
+
+
+class ServerSection(Section):
+    """Where Penstock listens and who may administer it."""
+
+    listen: ListenAddress = Address("127.0.0.1", 8787)
+    """The data plane, for clients."""
+    admin_listen: ListenAddress = Address("127.0.0.1", 8788)
+    """The admin plane: metrics, health, `/admin`."""
+    admin_token: Credential | None = None
+    """What `/admin` asks for. Absent: `PENSTOCK_ADMIN_TOKEN`, if set. Needed off loopback."""
+    secret: Credential | None = None
+    """The pepper of stored keys. Absent: `PENSTOCK_SECRET`, if set, else a file beside the store."""
+    drain: Duration = 30.0
+    """How long running requests may go on after SIGTERM."""
+    trusted_proxies: tuple[Network, ...] = ()
+    """Whose `X-Forwarded-For` is believed."""
+    cors: tuple[Origin, ...] = ()
+    """Browser origins that may call the data plane."""
+
+
+class LedgerSection(Section):
+    """How surely the ledger is written."""
+
+    sync: SyncMode = "normal"
+    """`full` survives power loss too, and is slower."""
+    on_failure: FailureMode = "refuse"
+    """What becomes of requests while the ledger cannot be written."""
+
+
+class PricesSection(Section):
+    """Prices of your own, per million tokens; they replace the price book's."""
+
+    input: Price
+    """Input that was no cache hit."""
+    cached_input: Price
+    """Input read from the provider's cache."""
+    output: Price
+    """Output, reasoning included."""
+    cache_write: Price | None = None
+    """Input written to the provider's cache. Absent: as `input`."""
+    currency: Currency | None = None
+    """Absent: the book currency."""
+
+
+class ProviderSection(Section):
+    """One API with one base URL and one set of credentials."""
+
+    kind: Text
+    """Which row of defaults it starts from: `deepseek`, `openai` (any compatible URL), ..."""
+    api_key: Credential | None = None
+    """Absent, and no URL of your own given: the kind's environment variable, such as `DEEPSEEK_API_KEY`."""
+    base_url: BaseUrl | None = None
+    """Up to, not including, `/chat/completions`. It replaces the kind's URLs for chat, completions and embeddings."""
+    messages_url: BaseUrl | None = None
+    """Up to, not including, `/messages` (the Anthropic dialect)."""
+    dialects: tuple[Dialect, ...] | None = None
+    """What it speaks. Absent: what the kind speaks."""
+    prices: PricesSection | None = None
+    """Absent: the price book's."""
+    price_book: Label | None = None
+    """The price file its models are looked up in. Absent: the kind's."""
+    currency: Currency | None = None
+    """Which of the price book's price lists it is billed by. Absent: the kind's."""
+    private: Boolean | None = None
+    """Whether data sent there stays with you. Absent: as the kind says."""
+    after_disconnect: AfterDisconnect | None = None
+    """What it does with a call whose connection is closed. Absent: as the kind says."""
+    billed_at: BilledAt | None = None
+    """The instant that decides the tariff. Absent: as the kind says."""
+    proxy: ProxyUrl | None = None
+    """The proxy to reach it through."""
+    ca_file: Label | None = None
+    """A PEM file of authorities to trust instead of the system's."""
+    headers: dict[HeaderName, HeaderValue] = {}
+    """Sent with every call."""
+
+
+class DeploymentSection(Section):
+    """A model as served at one provider."""
+
+    provider: Text
+    """The name of an entry of `providers`."""
+    model: Text | None = None
+    """The provider's name for it. Absent: the model's own name."""
+    weight: Whole = 1
+    """Its share of the requests, against the others' weights; 0 = only when the others fail."""
+    region: Label = ""
+    """Where it runs, for the ledger."""
+
+
+class ExactSection(Section):
+    """An override of the exact cache: `off`, or its settings."""
+
+    ttl: Duration | None = None
+    """How long an answer may be served again."""
+
+
+class ExactCacheSection(Section):
+    """The exact cache: `off`, or its settings."""
+
+    ttl: Duration = 3600.0
+    """How long an answer may be served again."""
+    max_bytes: Size = 256 * 1024 * 1024
+    """The memory it may hold; what was used longest ago goes first."""
+
+
+Exact = Annotated[ExactSection, BeforeValidator(_switched)]
+ExactCache = Annotated[ExactCacheSection, BeforeValidator(_switched)]
+
+
+class ModelCacheSection(Section):
+    """The caches of one model."""
+
+    exact: Exact | None = None
+    """Absent: as `cache.exact` says."""
+
+
+class CacheSection(Section):
+    """Answers that are served again."""
+
+    exact: ExactCache = ExactCacheSection()
+    """The same request again."""
+    join: Boolean = True
+    """Identical requests in flight share one upstream call."""
+    share: CacheShare = "key"
+    """Who shares stored answers."""
+    by_key: dict[KeyName, Exact] = {}
+    """The exact cache for requests of a key, by its name."""
+    by_tag: dict[Tag, Exact] = {}
+    """The exact cache for requests with a tag, as `tag=value`."""
+
+
+class TimeoutsOverrideSection(Section):
+    """Deadlines of one model; those absent are as `timeouts` says."""
+
+    connect: Patience | None = None
+    """To a connection."""
+    first_byte: Patience | None = None
+    """From dispatch to the first data event; keep-alives do not count."""
+    between: Patience | None = None
+    """Between two data events."""
+    total: Patience | None = None
+    """Over all attempts."""
+
+
+class TimeoutsSection(Section):
+    """Deadlines."""
+
+    connect: Patience = 5.0
+    """To a connection."""
+    first_byte: Patience = 120.0
+    """From dispatch to the first data event; keep-alives do not count."""
+    between: Patience = 60.0
+    """Between two data events."""
+    total: Patience = 900.0
+    """Over all attempts."""
+
+
+class ModelSection(Section):
+    """The public name a client asks for."""
+
+    deployments: tuple[DeploymentSection, ...]
+    """Where it is served."""
+    balance: Balance = "weighted"
+    """How requests are spread over the deployments."""
+    baseline: Text | None = None
+    """The deployment, as `provider/model`, that savings are measured against. Absent: the first."""
+    default_output: Count = 8192
+    """The output cap of a budgeted request that sets none, in tokens."""
+    stream_upstream: Boolean = False
+    """Fetch whole answers as a stream and fold them, so that length alone never times out."""
+    aliases: dict[ModelName, RequestFields] = {}
+    """Other names for it, each with the request fields it sets; `{}` = none."""
+    cache: ModelCacheSection = ModelCacheSection()
+    """Overrides of `cache`."""
+    timeouts: TimeoutsOverrideSection = TimeoutsOverrideSection()
+    """Overrides of `timeouts`."""
+
+
+class LimitsSection(Section):
+    """Bounds of the whole gateway."""
+
+    max_body: Size = 8 * 1024 * 1024
+    """The largest request body."""
+    max_concurrency: Count = 512
+    """Requests worked on at once."""
+    max_queue: Whole = 1000
+    """Requests that wait for their turn; more are refused."""
+
+
+class RetrySection(Section):
+    """How failed calls are repeated."""
+
+    attempts: Count = 4
+    """Calls per request, over all deployments."""
+    backoff: Duration = 1.0
+    """The first wait before the same deployment is asked again; it doubles."""
+    budget: Share = 0.2
+    """The share of requests that may be retried."""
+
+
+class KeySection(Section):
+    """A key for development; real ones live in the store (`penstock keys create`)."""
+
+    name: Text
+    """Its name in the ledger."""
+    key_sha256: Digest
+    """SHA-256 of the key, in hex: never the key itself."""
+    team: Label = ""
+    """The team it spends for."""
+    models: tuple[Text, ...] = ()
+    """The models it may ask for; empty = all."""
+    rpm: Count | None = None
+    """Requests per minute."""
+    tpm: Count | None = None
+    """Tokens per minute."""
+    concurrency: Count | None = None
+    """Requests at once."""
+
+
+class File(Section):
+    """The whole file."""
+
+    server: ServerSection = ServerSection()
+    """Where Penstock listens and who may administer it."""
+    store: Store = "sqlite:penstock.db"
+    """Where ledger, cache and keys are kept. A relative path starts at the file's directory."""
+    shared: Later = None
+    """What several processes would share."""
+    currency: Currency = "CNY"
+    """The book currency: every total is in it."""
+    fx: dict[CurrencyName, Rate] | None = None
+    """Book currency per unit of another currency. Absent, and the book in CNY: `{USD: 7.10}`."""
+    ledger: LedgerSection = LedgerSection()
+    """How surely the ledger is written."""
+    providers: dict[ProviderName, ProviderSection] = {}
+    """The APIs that serve models, by names of your own. None: a simulated one."""
+    models: dict[ModelName, ModelSection] = {}
+    """What clients may ask for. None: the default models of the providers' kinds."""
+    cache: CacheSection = CacheSection()
+    """Answers that are served again."""
+    budgets: Later = None
+    """Limits of money and tokens."""
+    limits: LimitsSection = LimitsSection()
+    """Bounds of the whole gateway."""
+    timeouts: TimeoutsSection = TimeoutsSection()
+    """Deadlines."""
+    retry: RetrySection = RetrySection()
+    """How failed calls are repeated."""
+    keys: tuple[KeySection, ...] = ()
+    """Static keys, for development."""
