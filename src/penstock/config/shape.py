@@ -32,9 +32,14 @@ def section_in(annotation: Any) -> type[Section] | None:
 def items_of(annotation: Any) -> Any:
     """What the values of a mapping or the items of a list are; None when it is neither."""
     bare = _bare(annotation)
-    if get_origin(bare) is dict:
+    if is_mapping(bare):
         return get_args(bare)[1]
     return get_args(bare)[0] if get_origin(bare) is tuple else None
+
+
+def is_mapping(annotation: Any) -> bool:
+    """Whether it is a mapping with names of the user's own."""
+    return get_origin(_bare(annotation)) is dict
 
 
 def fields_in(annotation: Any) -> Iterator[Field]:
