@@ -16,6 +16,7 @@ MESSAGE_TOKENS: Final = 4
 
 _encode = msgspec.json.encode
 _OPAQUE: Final = frozenset(("image_url", "image", "input_image", "input_audio", "file", "document", "video_url"))
+_PLAIN: Final = {"role", "content"}
 _SAID: Final = ("content", "reasoning_content", "refusal")
 _CALLED: Final = ("tool_calls", "function_call")
 
@@ -41,9 +42,10 @@ def estimate_request(dialect: str, fields: Mapping[str, Any]) -> int:
 def estimate_answer(whole: Mapping[str, Any]) -> int:
     """About how many output tokens a whole answer of any dialect is; 0 for embeddings."""
     choices = whole.get("choices")
-    if isinstance(choices, list):
-        return sum(map(_choice, choices))
-    return _value(whole.get("content"))
+    try:
+        return sum(map(_choice, choices)) if isinstance(choices, list) else _value(whole.get("content"))
+    except RecursionError:  # only a provider gone mad nests that deep
+        return 0
 
 
 def _message(message: Any) -> int:
@@ -59,7 +61,7 @@ def _choice(choice: Any) -> int:
 
 def _spoken(message: dict[str, Any]) -> int:
     content = message.get("content")
-    if len(message) == 2 and isinstance(content, str):  # noqa: PLR2004 - role and content: the common message
+    if isinstance(content, str) and message.keys() == _PLAIN:
         return estimate_tokens(content)
     return sum(_value(message.get(name)) for name in _SAID) + sum(_json(message.get(name)) for name in _CALLED)
 
@@ -81,7 +83,7 @@ def _part(part: dict[str, Any]) -> int:
         return IMAGE_TOKENS
     if part.get("type") == "tool_result":
         return _value(part.get("content"))
-    text = part.get("text")
+    text = part.get("text", part.get("thinking"))
     return estimate_tokens(text) if isinstance(text, str) else _json(part)
 
 
