@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from penstock.errors import StoreError
 from penstock.stores.sqlite import connect_reading, store_errors
 
 T = TypeVar("T")
@@ -19,14 +20,20 @@ class SqliteReader:
         """``name``: of the thread."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """The answer to ``question``, in one consistent view of the store. Raises StoreError."""
+        if self._closed:
+            raise StoreError("the store is closed")
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
 
     async def close(self) -> None:
         """Close the connection and end the thread."""
+        if self._closed:
+            return
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown()
 
