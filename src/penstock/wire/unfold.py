@@ -98,7 +98,7 @@ def _tool_pieces(tool: _Body) -> Iterator[_Body]:
 def _completion_steps(choice: _Body) -> Iterator[_Body]:
     text = choice.get("text")
     for piece in _pieces(text) if isinstance(text, str) else ():
-        yield {"index": choice.get("index", 0), "text": piece, "logprobs": None, "finish_reason": None}
+        yield {"index": choice.get("index", 0), "text": piece, "finish_reason": None}
     yield {"index": 0, **choice, "text": "", "finish_reason": choice.get("finish_reason")}
 
 

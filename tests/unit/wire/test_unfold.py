@@ -99,7 +99,7 @@ def test_a_completions_answer() -> None:
     *chunks, done = told("completions", whole)
     assert done.data == DONE
     assert [chunk.json["choices"] for chunk in chunks] == [
-        [{"index": 0, "text": "ab", "logprobs": None, "finish_reason": None}],
+        [{"index": 0, "text": "ab", "finish_reason": None}],
         [{**choice, "text": ""}],
         [],
     ]
