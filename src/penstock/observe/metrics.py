@@ -1,0 +1,277 @@
+"""Every metric, declared in one table and filled from the ledger's own rows.
+
+The hot path adds to plain integers; Prometheus's families are built from them when somebody scrapes, off the loop.
+Labels come from the config and from our own names, never from a client: a model or deployment that is not configured
+counts as ``other``. docs/reference/metrics.md describes each metric; a test fails when one is missing there.
+"""
+
+import asyncio
+import platform
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from penstock.config.settings import Settings
+from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
+
+OTHER: Final = "other"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = tuple[str, ...]
+
+_ANSWER_S: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
+)  # fmt: skip
+_FIRST_S: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0, 60.0, 120.0)
+_OVERHEAD_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0)
+_NANO: Final = 1e-9
+
+
+class Declared(NamedTuple):
+    """One metric. ``scale`` turns what is kept into what is shown; ``bounds`` make it a histogram."""
+
+    name: str
+    text: str
+    labels: Labels = ()
+    scale: float = 1.0
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """counter, gauge or histogram."""
+        if self.bounds:
+            return "histogram"
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+DECLARED: Final[tuple[Declared, ...]] = (
+    Declared("penstock_requests_total", "Requests that ended.", ("model", "outcome", "cache")),
+    Declared("penstock_request_duration_seconds", "Arrival to last byte.", ("model", "cache"), bounds=_ANSWER_S),
+    Declared("penstock_time_to_first_token_seconds", "Arrival to first data event.", ("model",), bounds=_FIRST_S),
+    Declared("penstock_tokens_total", "Tokens that providers billed.", ("model", "kind")),
+    Declared("penstock_reasoning_tokens_total", "The part of output spent on reasoning.", ("model",)),
+    Declared("penstock_cost_total", "What requests cost.", ("model", "currency"), scale=_NANO),
+    Declared("penstock_saved_total", "Baseline minus cost.", ("lever", "currency"), scale=_NANO),
+    Declared("penstock_active_requests", "Requests under way."),
+    Declared("penstock_queue_depth", "Requests waiting for a slot."),
+    Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
+    Declared("penstock_deployment_up", "0 when its last call failed by its fault.", ("deployment",)),
+    Declared("penstock_cache_lookups_total", "Questions to a cache.", ("cache", "result")),
+    Declared("penstock_cache_entries", "Answers held.", ("cache",)),
+    Declared("penstock_cache_bytes", "Bytes held.", ("cache",)),
+    Declared("penstock_shed_total", "Requests refused to protect the rest.", ("reason",)),
+    Declared("penstock_overhead_seconds", "Time spent in the gateway itself.", bounds=_OVERHEAD_S),
+    Declared("penstock_ledger_healthy", "0 while the ledger cannot be written."),
+    Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
+    Declared("penstock_build_info", "Always 1.", ("version", "python")),
+)
+
+SHEDDING: Final = frozenset({"rate_limited", "saturated", "draining", "ledger_unavailable"})
+"""Outcomes that are refusals to protect the rest."""
+
+PROVIDER_FAULTS: Final = frozenset(
+    {
+        "provider_error", "provider_unreachable", "provider_timeout", "provider_busy", "provider_account",
+        "provider_bad_answer",
+    }
+)  # fmt: skip
+
+_LOOKUPS: Final[Mapping[str, tuple[Labels, ...]]] = {
+    "exact": (("exact", "hit"),),
+    "joined": (("exact", "miss"), ("join", "hit")),
+    "miss": (("exact", "miss"), ("join", "miss")),
+}
+
+
+class Histogram:
+    """Counts per bucket and their sum, without locks: one loop writes."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative counts, as Prometheus wants them."""
+        counts = list(self.counts)
+        names = [*map(str, self.bounds), "+Inf"]
+        return [(name, sum(counts[: place + 1])) for place, name in enumerate(names)]
+
+
+class Metrics:
+    """Counts exchanges. One per process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.active = 0
+        self._counts: dict[str, defaultdict[Labels, int]] = {
+            declared.name: defaultdict(int) for declared in DECLARED if declared.kind == "counter"
+        }
+        self._histograms: dict[str, defaultdict[Labels, Histogram]] = {
+            declared.name: defaultdict(partial(Histogram, declared.bounds)) for declared in DECLARED if declared.bounds
+        }
+        self._gauges: dict[str, dict[Labels, float]] = {}
+        self._readings: dict[tuple[str, Labels], Callable[[], float]] = {}
+        self._up: dict[str, bool] = {}
+        self._requests = self._counts["penstock_requests_total"]
+        self._tokens = self._counts["penstock_tokens_total"]
+        self._reasoning = self._counts["penstock_reasoning_tokens_total"]
+        self._cost = self._counts["penstock_cost_total"]
+        self._saved = self._counts["penstock_saved_total"]
+        self._attempts = self._counts["penstock_attempts_total"]
+        self._lookups = self._counts["penstock_cache_lookups_total"]
+        self._shed = self._counts["penstock_shed_total"]
+        self._duration = self._histograms["penstock_request_duration_seconds"]
+        self._first = self._histograms["penstock_time_to_first_token_seconds"]
+        self._overhead = self._histograms["penstock_overhead_seconds"][()]
+        self._registry = CollectorRegistry()
+        self._registry.register(_Families(self))
+        ProcessCollector(registry=self._registry)
+        info = (version("penstock"), platform.python_version())
+        self.watch("penstock_build_info", info, lambda: 1.0)
+        self.watch("penstock_active_requests", (), lambda: self.active)
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Take the labels of new settings; what was counted stays."""
+        self._models = frozenset(settings.models)
+        self._deployments = frozenset(
+            deployment.id for model in settings.models.values() for deployment in model.deployments
+        )
+        self._up = {name: self._up.get(name, True) for name in sorted(self._deployments)}
+
+    # --- counting, on the loop
+
+    def observe(self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow]) -> None:
+        """Count one finished exchange, its calls and what it saved."""
+        model = row.model if row.model in self._models else OTHER
+        cache = row.cache
+        self._requests[model, row.outcome, cache] += 1
+        self._duration[model, cache].observe(row.duration_s)
+        self._overhead.observe(row.overhead_s)
+        if row.streamed and row.first_byte_s is not None:
+            self._first[model,].observe(row.first_byte_s)
+        if row.outcome in SHEDDING:
+            self._shed[row.outcome,] += 1
+        for labels in _LOOKUPS.get(cache, ()):
+            self._lookups[labels] += 1
+        if row.cost_nano is not None:
+            self._cost[model, row.currency] += row.cost_nano
+            if row.baseline_nano is not None:
+                self._save(row, shares, row.baseline_nano - row.cost_nano)
+        for attempt in attempts:
+            self._observe_attempt(model, attempt)
+
+    def shed(self, reason: str) -> None:
+        """Count a refusal that never became an exchange."""
+        self._shed[reason,] += 1
+
+    def rows_lost(self, count: int) -> None:
+        """Count ledger rows that were given up."""
+        self._counts["penstock_ledger_rows_lost_total"][()] += count
+
+    def watch(self, name: str, labels: Labels, read: Callable[[], float]) -> None:
+        """Ask ``read`` for a gauge's value at every scrape, on the loop."""
+        self._readings[name, labels] = read
+
+    def _save(self, row: ExchangeRow, shares: Sequence[ShareRow], saved_nano: int) -> None:
+        """A saving belongs to the one share that was not paid in full; what retries wasted is not a saving."""
+        if saved_nano <= 0:
+            return
+        for share in shares:
+            if share.lever != "direct":
+                self._saved[share.lever, row.currency] += saved_nano
+                return
+
+    def _observe_attempt(self, model: str, attempt: AttemptRow) -> None:
+        deployment = attempt.deployment if attempt.deployment in self._deployments else OTHER
+        self._attempts[deployment, attempt.outcome] += 1
+        if deployment is not OTHER:
+            self._up[deployment] = attempt.outcome not in PROVIDER_FAULTS
+        usage, tokens = attempt.usage, self._tokens
+        if usage.input_miss:
+            tokens[model, "input_miss"] += usage.input_miss
+        if usage.input_hit:
+            tokens[model, "input_hit"] += usage.input_hit
+        if usage.cache_write:
+            tokens[model, "cache_write"] += usage.cache_write
+        if usage.output:
+            tokens[model, "output"] += usage.output
+        if usage.reasoning:
+            self._reasoning[model,] += usage.reasoning
+
+    # --- showing
+
+    async def scrape(self) -> bytes:
+        """The exposition. The gauges are read here, the text is made off the loop: it is slow."""
+        self._read_gauges()
+        return await asyncio.to_thread(self.render)
+
+    def render(self) -> bytes:
+        """The exposition, with the gauges as last read."""
+        return generate_latest(self._registry)
+
+    def _read_gauges(self) -> None:
+        gauges: dict[str, dict[Labels, float]] = defaultdict(dict)
+        for (name, labels), read in self._readings.items():
+            gauges[name][labels] = read()
+        gauges["penstock_deployment_up"] = {(name,): float(up) for name, up in self._up.items()}
+        self._gauges = gauges
+
+    def families(self) -> Iterator[Metric]:
+        """Every declared metric with its values now. Safe beside a loop that counts: it copies what it reads."""
+        for declared in DECLARED:
+            if declared.bounds:
+                yield _histogram_family(declared, self._histograms[declared.name])
+            elif declared.kind == "counter":
+                yield _counter_family(declared, self._counts[declared.name])
+            else:
+                yield _gauge_family(declared, self._gauges.get(declared.name, {}))
+
+
+class _Families(Collector):
+    """What the registry asks."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.families()
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing at registration."""
+        return iter(())
+
+
+def _counter_family(declared: Declared, counts: Mapping[Labels, int]) -> Metric:
+    family = CounterMetricFamily(declared.name, declared.text, labels=declared.labels)
+    for labels, value in dict(counts).items():
+        family.add_metric(labels, value * declared.scale)
+    return family
+
+
+def _gauge_family(declared: Declared, values: Mapping[Labels, float]) -> Metric:
+    family = GaugeMetricFamily(declared.name, declared.text, labels=declared.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram_family(declared: Declared, histograms: Mapping[Labels, Histogram]) -> Metric:
+    family = HistogramMetricFamily(declared.name, declared.text, labels=declared.labels)
+    for labels, histogram in dict(histograms).items():
+        family.add_metric(labels, histogram.buckets(), histogram.total)
+    return family

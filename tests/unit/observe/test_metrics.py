@@ -1,0 +1,146 @@
+"""Every metric is declared, documented and filled from the ledger's rows."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.config.load import load
+from penstock.core.usage import Usage
+from penstock.observe.metrics import DECLARED, OTHER, Histogram, Metrics
+from tests.support.kinds import KINDS
+from tests.support.ledger_rows import attempt_row, exchange_row, share_row
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Of the built-in settings: the models sim-chat and sim-embed."""
+    return Metrics(load(None, {}, registry=KINDS))
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+    """What a scrape shows, by name and label values in alphabetical order of the labels."""
+    text = metrics.render().decode()
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    """A metric that is not in the reference fails here; so does a documented one that does not exist."""
+    rows = [line.split("|") for line in REFERENCE.read_text().splitlines() if line.startswith("| `penstock_")]
+    documented = {(row[1].strip(" `"), row[2].strip(), tuple(row[3].replace("`", " ").split())) for row in rows}
+    assert documented == {(declared.name, declared.kind, declared.labels) for declared in DECLARED}
+
+
+def test_a_miss_is_counted_once_in_every_metric(metrics: Metrics) -> None:
+    """Request, time, tokens, cost, call and lookup."""
+    usage = Usage(100, 20, 3, 30, 10)
+    row = exchange_row(
+        "ex", model="sim-chat", cache="miss", cost_nano=7_000_000, baseline_nano=7_000_000, streamed=True,
+        first_byte_s=0.2, overhead_s=0.001,
+    )  # fmt: skip
+    metrics.observe(row, [attempt_row("at", "ex", deployment="sim/sim-chat", usage=usage)], [share_row("at", "ex", 7)])
+    seen = samples(metrics)
+    assert seen["penstock_requests_total", ("miss", "sim-chat", "ok")] == 1
+    assert seen["penstock_request_duration_seconds_sum", ("miss", "sim-chat")] == 0.5
+    assert seen["penstock_request_duration_seconds_bucket", ("miss", "0.25", "sim-chat")] == 0
+    assert seen["penstock_request_duration_seconds_bucket", ("miss", "0.5", "sim-chat")] == 1
+    assert seen["penstock_time_to_first_token_seconds_count", ("sim-chat",)] == 1
+    assert seen["penstock_tokens_total", ("input_miss", "sim-chat")] == 100
+    assert seen["penstock_tokens_total", ("input_hit", "sim-chat")] == 20
+    assert seen["penstock_tokens_total", ("cache_write", "sim-chat")] == 3
+    assert seen["penstock_tokens_total", ("output", "sim-chat")] == 30
+    assert seen["penstock_reasoning_tokens_total", ("sim-chat",)] == 10
+    assert seen["penstock_cost_total", ("CNY", "sim-chat")] == pytest.approx(0.007)
+    assert seen["penstock_attempts_total", ("sim/sim-chat", "ok")] == 1
+    assert seen["penstock_cache_lookups_total", ("exact", "miss")] == 1
+    assert seen["penstock_cache_lookups_total", ("join", "miss")] == 1
+    assert seen["penstock_overhead_seconds_count", ()] == 1
+    assert not [name for name, _ in seen if name.startswith("penstock_saved")]
+
+
+@pytest.mark.parametrize(("cache", "lookup"), [("exact", ("exact", "hit")), ("joined", ("join", "hit"))])
+def test_a_saving_goes_to_its_lever(metrics: Metrics, cache: str, lookup: tuple[str, str]) -> None:
+    """And costs no tokens."""
+    row = exchange_row("ex", model="sim-chat", cache=cache, cost_nano=0, baseline_nano=2_000_000, usage=Usage(9))
+    metrics.observe(row, [], [share_row("at", "ex", 0, lever=cache)])
+    seen = samples(metrics)
+    assert seen["penstock_saved_total", ("CNY", cache)] == pytest.approx(0.002)
+    assert seen["penstock_cache_lookups_total", lookup] == 1
+    assert not [name for name, _ in seen if name.startswith("penstock_tokens")]
+
+
+def test_what_retries_wasted_is_no_negative_saving(metrics: Metrics) -> None:
+    """A counter never falls."""
+    row = exchange_row("ex", model="sim-chat", cache="miss", cost_nano=9, baseline_nano=7)
+    metrics.observe(row, [], [share_row("a", "ex", 2), share_row("b", "ex", 7)])
+    metrics.observe(row, [], [share_row("a", "ex", 9, lever="exact")])
+    assert not [name for name, _ in samples(metrics) if name.startswith("penstock_saved")]
+
+
+def test_unpriced_requests_cost_nothing_known(metrics: Metrics) -> None:
+    """Unpriced is not free: it is in no amount at all."""
+    metrics.observe(exchange_row("ex", model="sim-chat", cost_nano=None, baseline_nano=None), [], [])
+    assert not [name for name, _ in samples(metrics) if name.startswith("penstock_cost")]
+
+
+@given(st.text(max_size=20))
+def test_no_client_chooses_a_label(name: str) -> None:
+    """Whatever model a client asks for, it is a configured one or ``other``."""
+    metrics = Metrics(load(None, {}, registry=KINDS))
+    metrics.observe(exchange_row("ex", model=name), [attempt_row("at", "ex", deployment=name)], [])
+    assert samples(metrics)["penstock_requests_total", ("off", OTHER, "ok")] == 1
+    assert samples(metrics)["penstock_attempts_total", (OTHER, "ok")] == 1
+
+
+def test_a_refusal_to_protect_the_rest_is_counted_as_shed(metrics: Metrics) -> None:
+    """With and without an exchange."""
+    metrics.observe(exchange_row("ex", model="sim-chat", outcome="saturated"), [], [])
+    metrics.shed("body_too_slow")
+    seen = samples(metrics)
+    assert seen["penstock_shed_total", ("saturated",)] == 1
+    assert seen["penstock_shed_total", ("body_too_slow",)] == 1
+
+
+async def test_a_deployment_is_down_after_a_failure_of_its_own(metrics: Metrics) -> None:
+    """The client's mistakes do not bring it down, and a good call brings it back."""
+    shown = []
+    for outcome in ("ok", "provider_busy", "provider_refused", "provider_timeout", "ok"):
+        metrics.observe(exchange_row("ex"), [attempt_row("at", "ex", deployment="sim/sim-chat", outcome=outcome)], [])
+        await metrics.scrape()
+        shown.append(samples(metrics)["penstock_deployment_up", ("sim/sim-chat",)])
+    assert shown == [1, 0, 1, 0, 1]
+
+
+async def test_gauges_are_read_at_the_scrape(metrics: Metrics) -> None:
+    """And not before."""
+    depth = 3
+    metrics.watch("penstock_queue_depth", (), lambda: depth)
+    metrics.active += 2
+    depth = 4
+    await metrics.scrape()
+    assert samples(metrics)["penstock_queue_depth", ()] == 4
+    assert samples(metrics)["penstock_active_requests", ()] == 2
+
+
+def test_the_process_shows_itself(metrics: Metrics) -> None:
+    """Memory and CPU beside our own."""
+    assert samples(metrics)["process_resident_memory_bytes", ()] > 1e6
+
+
+@given(st.lists(st.floats(0, 1e4)))
+def test_a_histogram_counts_every_value_once(values: list[float]) -> None:
+    """Buckets are cumulative and end at the number of values."""
+    histogram = Histogram((0.1, 1.0, 10.0))
+    for value in values:
+        histogram.observe(value)
+    expected = [sum(value <= bound for value in values) for bound in (0.1, 1.0, 10.0, float("inf"))]
+    assert [count for _, count in histogram.buckets()] == expected
+    assert histogram.total == pytest.approx(sum(values))
