@@ -16,6 +16,7 @@ MAX_DEPTH: Final = 200
 """Levels of arrays and objects: far more than any schema needs, far fewer than would exhaust a stack further on."""
 MAX_CHOICES: Final = 128
 
+_BOXES: Final = (dict, list)
 _CONTENT: Final = (str, list, type(None))
 _Check = Callable[[str, Any], None]
 _decode = msgspec.json.Decoder().decode
@@ -115,15 +116,25 @@ def _where_not_utf8(raw: bytes) -> str:
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    """Whether there are brackets enough; ``split`` stops counting at the limit, and is quicker than ``count``."""
-    return len(raw.split(b"[", MAX_DEPTH)) + len(raw.split(b"{", MAX_DEPTH)) > MAX_DEPTH
+    """Whether there are brackets enough. Too many levels need more than half of them of one kind."""
+    return _holds(raw, b"{", MAX_DEPTH // 2) or _holds(raw, b"[", MAX_DEPTH // 2)
+
+
+def _holds(raw: bytes, bracket: bytes, number: int) -> bool:
+    """Whether ``raw`` has so many brackets; ``find`` passes over text many times faster than ``count``."""
+    at = -1
+    for _ in range(number):
+        at = raw.find(bracket, at + 1)
+        if at < 0:
+            return False
+    return True
 
 
 def _is_deep(fields: dict[str, Any]) -> bool:
     level: list[Any] = [fields]
     for _ in range(MAX_DEPTH):
         inner = (value for box in level for value in (box.values() if isinstance(box, dict) else box))
-        level = [value for value in inner if isinstance(value, dict | list)]
+        level = [value for value in inner if isinstance(value, _BOXES)]
     return bool(level)
 
 

@@ -175,6 +175,8 @@ class SseParser:
 def sse(data: bytes, name: str = "") -> Event:
     """An event that says ``data``, under ``name`` when one is given."""
     head = f"event: {name}\n".encode() if name else b""
+    if b"\n" not in data and b"\r" not in data:
+        return Event(b"%bdata: %b\n\n" % (head, data), data, name)
     lines = _BREAK.split(data)
     return Event(head + b"".join(b"data: %b\n" % line for line in lines) + b"\n", b"\n".join(lines), name)
 
