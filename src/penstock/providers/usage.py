@@ -1,0 +1,75 @@
+"""Providers' usage objects read into our disjoint buckets, whatever they spell or contradict.
+
+Chat: ``prompt_tokens`` includes what was read from and written to a cache; hits stand in DeepSeek's
+``prompt_cache_hit_tokens`` and in ``prompt_tokens_details.cached_tokens``, and relays often pass only one of the two,
+so the larger counts. Messages: ``input_tokens`` excludes both. (api-docs.deepseek.com create-chat-completion;
+platform.openai.com prompt-caching; platform.claude.com prompt-caching; openrouter.ai usage-accounting)
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from penstock.core.usage import NO_USAGE, Usage
+
+MOST: Final = 10**12
+"""No call uses more tokens; a larger number is a provider's mistake, not a bill."""
+
+
+def chat_usage(body: Mapping[str, Any]) -> Usage | None:
+    """What a chat, completions or embeddings body or chunk carries."""
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    prompt_details = _object(usage, "prompt_tokens_details")
+    hit = max(_count(usage, "prompt_cache_hit_tokens"), _count(prompt_details, "cached_tokens"))
+    prompt = _count(usage, "prompt_tokens") or hit + _count(usage, "prompt_cache_miss_tokens")
+    written = max(_count(prompt_details, "cache_write_tokens"), _count(prompt_details, "cache_creation_input_tokens"))
+    hit = min(hit, prompt)
+    written = min(written, prompt - hit)
+    output = _count(usage, "completion_tokens")
+    reasoning = min(_count(_object(usage, "completion_tokens_details"), "reasoning_tokens"), output)
+    return Usage(prompt - hit - written, hit, written, output, reasoning)
+
+
+def messages_usage(body: Mapping[str, Any], before: Usage | None) -> Usage | None:
+    """What a messages body or event carries; counts are cumulative, and what an event leaves out stays.
+
+    Relays repeat the prompt's counts as zeros at the end of a stream: zeros never take back what was counted.
+    """
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        usage = _object(body, "message").get("usage")
+    if not isinstance(usage, dict):
+        return None
+    known = before or NO_USAGE
+    prompt = _told(usage, "input_tokens"), _told(usage, "cache_read_input_tokens"), _written(usage)
+    if any(prompt):
+        miss, hit, written = (old if new is None else new for new, old in zip(prompt, known, strict=False))
+        known = known._replace(input_miss=miss, input_hit=hit, cache_write=written)
+    output = _told(usage, "output_tokens")
+    return known if output is None else known._replace(output=output)
+
+
+def _written(usage: Mapping[str, Any]) -> int | None:
+    told = _told(usage, "cache_creation_input_tokens")
+    parts = usage.get("cache_creation")
+    if told or not isinstance(parts, dict):
+        return told
+    return sum(_count(parts, name) for name in parts)
+
+
+def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = body.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(body: Mapping[str, Any], name: str) -> int:
+    return _told(body, name) or 0
+
+
+def _told(body: Mapping[str, Any], name: str) -> int | None:
+    """A count, None when it is absent or no number."""
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(min(max(value, 0), MOST))
