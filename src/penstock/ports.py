@@ -5,7 +5,7 @@ Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
@@ -86,8 +86,8 @@ class UpstreamCall:
     provider: ProviderSettings
     method: str
     url: str
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
     stream: bool
     connect_timeout_s: float
 
@@ -99,7 +99,7 @@ class UpstreamResponse(Protocol):
     headers: Mapping[str, str]
 
     async def read(self, limit: int) -> bytes:
-        """The whole (rest of the) body. Raises BadAnswer above ``limit`` bytes, Unreachable when cut."""
+        """The whole (rest of the) body. Raises BadAnswer above ``limit`` bytes, or when cut short."""
         ...
 
     async def next(self) -> bytes:
