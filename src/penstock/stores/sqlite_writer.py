@@ -139,6 +139,8 @@ class SqliteWriter:
             self._jobs.popleft()()
         for queue, waiting in self._waiting.items():
             self._write(queue, waiting)
+        if self._failed:
+            self._disconnect()
         first, longest = _BACKOFF_S
         self._backoff_s = min(longest, max(first, 2 * self._backoff_s)) if self._failed else 0.0
 
@@ -167,14 +169,13 @@ class SqliteWriter:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """The connection; a failure of the driver costs it and becomes StoreError."""
+        """The connection. A failure of the driver becomes StoreError, and costs the connection when the turn ends."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
             yield self._connection
         except sqlite3.Error as error:
             self._failed = True
-            self._disconnect()
             raise StoreError(f"the store cannot be written: {error}", detail=repr(error)) from error
 
     def _disconnect(self) -> None:

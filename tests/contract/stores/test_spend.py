@@ -125,7 +125,7 @@ def test_spend_equals_the_plain_loop(url: str, tmp_path_factory: pytest.TempPath
     @hypothesis_settings(max_examples=40)
     @given(ledger=LEDGERS, zone=st.sampled_from(ZONES), span=st.tuples(TIMES, TIMES))
     def check(ledger: Sequence[Sequence[LedgerRow]], zone: str, span: tuple[float, float]) -> None:
-        with asyncio.Runner() as runner:
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
             runner.run(compare(url, base / str(next(directories)), ledger, zone, span))
 
     check()
