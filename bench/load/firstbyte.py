@@ -97,7 +97,7 @@ async def measure(url: str, body: str, secs: float) -> FirstByte:
     """Ask for that long, after ten requests to warm up."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    _, client = await loop.create_connection(Client, parts.hostname or "127.0.0.1", parts.port or 80)
+    connection, client = await loop.create_connection(Client, parts.hostname or "127.0.0.1", parts.port or 80)
     number = time.time_ns() % 10**15
     firsts, totals, errors = [], [], 0
     for _ in range(10):
@@ -108,6 +108,7 @@ async def measure(url: str, body: str, secs: float) -> FirstByte:
         totals.append(time.perf_counter() - start)
         firsts.append(client.first_at - start)
         errors += head.split(b" ", 2)[1] != b"200"
+    connection.close()
     return FirstByte(len(totals), median_us(firsts), median_us(totals), errors)
 
 
