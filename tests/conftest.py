@@ -1,5 +1,6 @@
 """What holds for every test: an empty environment, no way out but loopback, seeded properties, no silent skips."""
 
+import asyncio
 import ipaddress
 import os
 import re
@@ -69,6 +70,12 @@ def _empty_environment() -> Iterator[None]:
         for name in [name for name in os.environ if FOREIGN.fullmatch(name)]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_stray_loop() -> None:
+    """looptime asks for the current loop even in a sync test; asked before any was set, asyncio makes one, to be lost."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.hookimpl(wrapper=True)
