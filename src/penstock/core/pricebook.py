@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from penstock.core.pricing import Rates
 from penstock.core.schedule import Schedule
@@ -67,12 +67,16 @@ class Tariff(NamedTuple):
     """``peak``, ``off-peak`` or ``flat``."""
     tiers: tuple[Tier, ...]
     entry: Entry
+    book: str
     model: str
     """The model billed: another name than the one asked for, when that is an alias."""
 
 
 Key = tuple[str, str, str]
 """Book, model, currency."""
+
+_SPANS_AHEAD: Final = 200
+"""How many spans to follow a tariff: a day has a few, the longest holidays nine days."""
 
 
 class PriceBook:
@@ -127,12 +131,24 @@ class PriceBook:
         entry = next(entry for entry in owner.entries[currency] if entry.since <= at < entry.until)
         since, until = max(since, entry.since), min(until, entry.until)
         if entry.schedule is None:
-            return Tariff(since, until, "flat", entry.peak, entry, owner.name)
+            return Tariff(since, until, "flat", entry.peak, entry, book, owner.name)
         span = entry.schedule.span(at)
         if span.unknown_year is not None:
             self._warn(entry.schedule, span.unknown_year)
         name, tiers = ("peak", entry.peak) if span.peak else ("off-peak", entry.off_peak)
-        return Tariff(max(since, span.since), min(until, span.until), name, tiers, entry, owner.name)
+        return Tariff(max(since, span.since), min(until, span.until), name, tiers, entry, book, owner.name)
+
+    def holds_until(self, book: str, model: str, currency: str, tariff: Tariff) -> float:
+        """When ``tariff`` gives way to another, followed over midnights for some weeks."""
+        for _ in range(_SPANS_AHEAD):
+            try:
+                following = self.tariff(book, model, currency, tariff.until) if tariff.until < inf else None
+            except PriceError:
+                following = None
+            if following is None or (following.entry, following.name) != (tariff.entry, tariff.name):
+                break
+            tariff = following
+        return tariff.until
 
     def _owners(self, book: str, model: str) -> list[PricedModel]:
         own = self._models.get((book, model))
@@ -155,10 +171,27 @@ class PriceBook:
         if not owners:
             known = ", ".join(self.models(book))
             return f"the book {book} knows {known}" if known else f"there is no book {book}"
-        dated = [entry for owner in owners for entry in owner.entries.get(currency, ())]
-        if not dated:
+        times = self._times(book, model, currency)
+        if not times:
             return "it has prices in " + ", ".join(sorted({code for owner in owners for code in owner.entries}))
-        return "it has prices from " + ", ".join(map(_interval_text, sorted(dated, key=lambda entry: entry.since)))
+        return "it has prices " + ", ".join(f"from {instant_text(a)} to {instant_text(b) or 'now'}" for a, b in times)
+
+    def _times(self, book: str, model: str, currency: str) -> list[tuple[float, float]]:
+        """When the name has prices, runs merged."""
+        own = self._models.get((book, model))
+        sold = [(-inf, inf, own)] if own else []
+        sold += [(alias.since, alias.until, owner) for alias, owner in self._aliases.get((book, model), ())]
+        spans = sorted(
+            (max(since, entry.since), min(until, entry.until))
+            for since, until, owner in sold
+            for entry in owner.entries.get(currency, ())
+            if max(since, entry.since) < min(until, entry.until)
+        )
+        merged: list[tuple[float, float]] = []
+        for since, until in spans:
+            begun = merged.pop()[0] if merged and merged[-1][1] == since else since
+            merged.append((begun, until))
+        return merged
 
     def _warn(self, schedule: Schedule, year: int) -> None:
         self._warnings.setdefault(
@@ -178,11 +211,6 @@ def instant_text(at: float) -> str:
 
 def _covers(model: PricedModel, currency: str, at: float) -> bool:
     return any(entry.since <= at < entry.until for entry in model.entries.get(currency, ()))
-
-
-def _interval_text(entry: Entry) -> str:
-    end = f" to {instant_text(entry.until)}" if entry.until < inf else ""
-    return f"{instant_text(entry.since)}{end}"
 
 
 def _unpriced(what: str, why: str, book: str) -> PriceError:

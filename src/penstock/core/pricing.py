@@ -6,7 +6,7 @@ operator's own ``prices:``.
 
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from penstock.core.money import round_half_even, to_nano
 from penstock.core.usage import Usage
@@ -25,7 +25,7 @@ class Rates(NamedTuple):
     output: int
     currency: str
     source: str
-    """For people: price file and model, effective-from, tariff; ``config`` for the operator's own."""
+    """For people: price file and model, effective-from, tariff; or the place in the config."""
 
 
 class Charge(NamedTuple):
@@ -36,35 +36,6 @@ class Charge(NamedTuple):
     book_nano: int
     fx_rate: str
     """Book currency per unit of ``currency``, as a plain decimal string."""
-
-
-class FlatPrices(Protocol):
-    """Prices of the operator's own, per million tokens (``PriceOverride`` in the settings)."""
-
-    @property
-    def input(self) -> Decimal:
-        """Input that missed the provider's cache."""
-        ...
-
-    @property
-    def cached_input(self) -> Decimal:
-        """Input that hit it."""
-        ...
-
-    @property
-    def cache_write(self) -> Decimal | None:
-        """Input written to it; None = as ``input``."""
-        ...
-
-    @property
-    def output(self) -> Decimal:
-        """Output, reasoning included."""
-        ...
-
-    @property
-    def currency(self) -> str:
-        """What they are quoted in."""
-        ...
 
 
 def charge(usage: Usage, rates: Rates, fx: Decimal) -> Charge:
@@ -82,20 +53,19 @@ def charge(usage: Usage, rates: Rates, fx: Decimal) -> Charge:
     return Charge(native_nano, currency, round_half_even(product * numerator, _MTOK * denominator), text)
 
 
-def flat_rates(prices: FlatPrices) -> Rates:
-    """The rates of the operator's own prices. Raises PriceError when one has more than 9 decimals or is negative."""
-    write = prices.input if prices.cache_write is None else prices.cache_write
+def flat_rates(
+    miss: Decimal, hit: Decimal, output: Decimal, write: Decimal | None = None, *, currency: str, source: str
+) -> Rates:
+    """The rates of the operator's own prices per million tokens. ``write`` None = as ``miss``.
+
+    Raises PriceError when one is negative or has more than 9 decimals.
+    """
+    prices = (miss, hit, miss if write is None else write, output)
     try:
-        return Rates(
-            input_miss=rate_nano(prices.input),
-            input_hit=rate_nano(prices.cached_input),
-            cache_write=rate_nano(write),
-            output=rate_nano(prices.output),
-            currency=prices.currency,
-            source="config",
-        )
+        miss_nano, hit_nano, write_nano, output_nano = map(rate_nano, prices)
     except ValueError as error:
-        raise PriceError(f"a configured price is unusable: {error}") from None
+        raise PriceError(f"a configured price is unusable: {error}", detail=f"correct {source}") from None
+    return Rates(miss_nano, hit_nano, write_nano, output_nano, currency, source)
 
 
 def rate_nano(price_per_mtok: Decimal) -> int:

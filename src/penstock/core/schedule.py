@@ -5,7 +5,7 @@ Windows and weekdays are read on the wall clock of the schedule's own zone: Deep
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -47,7 +47,7 @@ class Schedule:
     """Or off-peak, with peak everywhere else."""
     weekdays: frozenset[int]
     """The days (Monday = 0) on which a window may begin."""
-    holidays: Holidays | None
+    holidays: Holidays | None = field(repr=False)
     """These days are off-peak from midnight to midnight. None = holidays are like other days."""
 
     def span(self, at: float) -> Span:
