@@ -7,7 +7,7 @@ import click
 from penstock.cli.options import config_option
 from penstock.cli.output import emit
 from penstock.config.load import load_here
-from penstock.config.prices import load_price_book
+from penstock.config.prices import load_book
 from penstock.config.settings import DeploymentSettings, ModelSettings, Settings
 from penstock.core.pricebook import PriceBook
 from penstock.providers.registry import KINDS
@@ -19,7 +19,7 @@ def check(config: Path | None) -> None:
     """Check the config: OK and what it comes to, or every mistake at once."""
     settings = load_here(config, registry=KINDS)
     click.echo(f"OK: {summary(settings)}")
-    emit(deployment_rows(settings, load_price_book()), None, "table")
+    emit(deployment_rows(settings, load_book()), None, "table")
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
 
