@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.cli.demo_workload import Ask, Language, load_languages, repeats_of, workload
+from penstock.clock import SystemRng
 
 BANK = load_languages()
 SIZES = st.integers(1, 400)
@@ -21,7 +22,7 @@ def test_two_questions_of_five_repeat(size: int, seed: int) -> None:
     """Exactly 40 % (to the nearest whole question) were asked before in the same words, and are marked so."""
     asked: set[tuple[str, str]] = set()
     repeats = 0
-    for ask in workload(BANK, size, seed, rate=10):
+    for ask in workload(BANK, size, SystemRng(seed), rate=10):
         assert ask.repeats == ((ask.system, ask.question) in asked)
         asked.add((ask.system, ask.question))
         repeats += ask.repeats
@@ -38,13 +39,13 @@ def test_a_size_divisible_by_five_has_no_rounding(fifths: int) -> None:
 @given(SIZES, SEEDS)
 def test_a_seed_replays_the_traffic(size: int, seed: int) -> None:
     """The same questions by the same people at the same instants."""
-    assert workload(BANK, size, seed, rate=10) == workload(BANK, size, seed, rate=10)
+    assert workload(BANK, size, SystemRng(seed), rate=10) == workload(BANK, size, SystemRng(seed), rate=10)
 
 
 @given(SEEDS)
 def test_both_languages_are_asked(seed: int) -> None:
     """Among the new questions and among the repeated ones."""
-    asks = workload(BANK, 200, seed, rate=10)
+    asks = workload(BANK, 200, SystemRng(seed), rate=10)
     assert {(ask.language, ask.repeats) for ask in asks} == {
         (name, again) for name in ("zh", "en") for again in (True, False)
     }
@@ -53,21 +54,23 @@ def test_both_languages_are_asked(seed: int) -> None:
 @given(SEEDS)
 def test_few_questions_make_most_repeats(seed: int) -> None:
     """The most popular question is asked several times as often as the tenth."""
-    ranked = Counter(ask.question for ask in workload(BANK, 1000, seed, rate=10) if ask.repeats).most_common()
+    ranked = Counter(
+        ask.question for ask in workload(BANK, 1000, SystemRng(seed), rate=10) if ask.repeats
+    ).most_common()
     assert ranked[0][1] >= 3 * ranked[9][1]
 
 
 @given(SIZES, SEEDS, st.floats(1, 100))
 def test_questions_arrive_one_after_the_other(size: int, seed: int, rate: float) -> None:
     """Arrivals never go back in time."""
-    arrivals = [ask.at_s for ask in workload(BANK, size, seed, rate=rate)]
+    arrivals = [ask.at_s for ask in workload(BANK, size, SystemRng(seed), rate=rate)]
     assert arrivals == sorted(arrivals)
     assert arrivals[0] > 0
 
 
 def test_another_seed_is_another_traffic() -> None:
     """The seed matters."""
-    assert workload(BANK, 50, 1, rate=10) != workload(BANK, 50, 2, rate=10)
+    assert workload(BANK, 50, SystemRng(1), rate=10) != workload(BANK, 50, SystemRng(2), rate=10)
 
 
 @pytest.mark.parametrize("bank", BANK.values(), ids=list(BANK))

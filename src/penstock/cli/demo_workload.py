@@ -1,18 +1,22 @@
 """The demo's traffic: a shop's help desk in Chinese and English in which two questions of five were asked before.
 
-Deterministic: a seed gives the same questions in the same order at the same instants. Repeats follow Zipf's law, as
-questions at real help desks do: the n-th most popular one is asked a share of 1/n of the most popular one's times.
+Deterministic: the same chance gives the same questions in the same order at the same instants. Repeats follow Zipf's
+law, as questions at real help desks do: the n-th most popular one is asked 1/n of the most popular one's times.
 """
 
-import random
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import accumulate
-from typing import Any
+from math import log
+from typing import Any, TypeVar
 
 import yaml
+
+from penstock.ports import Rng
+
+T = TypeVar("T")
 
 REPEATED_TENTHS = 4
 """Of ten questions, how many were asked before in the same words."""
@@ -66,31 +70,31 @@ def repeats_of(requests: int) -> int:
     return (REPEATED_TENTHS * requests + 5) // 10
 
 
-def workload(languages: Mapping[str, Language], requests: int, seed: int, *, rate: float) -> list[Ask]:
+def workload(languages: Mapping[str, Language], requests: int, rng: Rng, *, rate: float) -> list[Ask]:
     """The traffic: ``requests`` questions that arrive at ``rate`` per second on average, as independent people do."""
-    return list(Desk(languages, seed).asks(requests, rate))
+    return list(Desk(languages, rng).asks(requests, rate))
 
 
 class Desk:
     """Draws the questions one after the other."""
 
-    def __init__(self, languages: Mapping[str, Language], seed: int) -> None:
+    def __init__(self, languages: Mapping[str, Language], rng: Rng) -> None:
         """``languages``: by name."""
-        self._rng = random.Random(seed)  # noqa: S311 (repeatable traffic, no secret)
+        self._rng = rng
         self._languages = languages
         common = zip(*([(name, text) for text in bank.common] for name, bank in languages.items()), strict=True)
         self._common = [pair for pairs in common for pair in pairs]
         """(language, question), the most popular first."""
         self._weights = list(accumulate(1 / rank for rank in range(1, len(self._common) + 1)))
-        self._serial = self._rng.randrange(10**5)
+        self._serial = self._draw(0, 10**5)
 
     def asks(self, requests: int, rate: float) -> Iterator[Ask]:
         """The whole traffic."""
-        repeated = set(self._rng.sample(range(1, requests), repeats_of(requests)))
+        repeated = set(self._shuffled(range(1, requests))[: repeats_of(requests)])
         common = min(len(self._common), 1 + repeats_of(requests) // _REPEATS_PER_COMMON)
         at_s, new, asked = 0.0, 0, 0
         for position in range(requests):
-            at_s += self._rng.expovariate(rate)
+            at_s -= log(1 - self._rng.random()) / rate
             if position in repeated:
                 yield self._ask(at_s, *self._common[self._popular(asked)], repeats=True)
                 continue
@@ -108,13 +112,13 @@ class Desk:
 
     def _personal(self) -> tuple[str, str]:
         """A question that nobody has asked: its order number is new."""
-        name = self._rng.choice(sorted(self._languages))
+        name = self._pick(sorted(self._languages))
         bank = self._languages[name]
         values = self._values(bank)
-        return name, (bank.record + self._rng.choice(bank.personal)).format(**values)
+        return name, (bank.record + self._pick(bank.personal)).format(**values)
 
     def _values(self, bank: Language) -> dict[str, str]:
-        draw = self._rng.randint
+        draw = self._draw
         numbers = {
             "order": f"26{draw(1, 12):02}{self._next_serial():08}",
             "customer": f"C{self._serial:07}",
@@ -129,11 +133,21 @@ class Desk:
             "wait": f"{draw(2, 12)}",
             "returns": f"{draw(0, 4)}",
         }
-        return numbers | {name: self._rng.choice(values) for name, values in bank.values.items()}
+        return numbers | {name: self._pick(values) for name, values in bank.values.items()}
 
     def _next_serial(self) -> int:
-        self._serial += self._rng.randint(1, 99)
+        self._serial += self._draw(1, 99)
         return self._serial
+
+    def _draw(self, least: int, most: int) -> int:
+        """A whole number, both ends included."""
+        return least + int(self._rng.random() * (most - least + 1))
+
+    def _pick(self, values: Sequence[T]) -> T:
+        return values[self._draw(0, len(values) - 1)]
+
+    def _shuffled(self, values: Sequence[T]) -> list[T]:
+        return sorted(values, key=lambda _: self._rng.random())
 
     def _ask(self, at_s: float, language: str, question: str, *, repeats: bool) -> Ask:
         return Ask(
@@ -141,7 +155,7 @@ class Desk:
             language=language,
             system=self._languages[language].system,
             question=question,
-            customer=f"customer-{self._rng.randrange(10**6)}",
+            customer=f"customer-{self._draw(0, 10**6)}",
             stream=self._rng.random() < _STREAMED,
             repeats=repeats,
         )

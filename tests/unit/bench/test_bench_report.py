@@ -50,7 +50,7 @@ def test_memory_counts_at_its_worst() -> None:
 @pytest.mark.parametrize("bad", [{"errors": 2}, {"failed": "no figures"}])
 def test_a_cell_of_errors_says_nothing(bad: dict[str, object]) -> None:
     """Errors are quick to answer: their figures are left out, and the table says so."""
-    broken = Cell(peer="penstock", case="uniq", rep=7, requests=1000, cpu_ms=0.001, **bad)  # type: ignore[arg-type]
+    broken = Cell(peer="penstock", case="uniq", rep=7, requests=1000, cpu_ms=0.001, **bad)  # type: ignore[arg-type]  # the fields of a Cell, by name
     results = Results([*FLOOR, *OURS, broken])
     assert results.ratio("penstock", "uniq") == pytest.approx(10.0)
     assert "Left out: penstock uniq, repetition 7" in markdown(results)
