@@ -5,7 +5,6 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
 from typing import Any, TypeVar
 
 import click
@@ -84,7 +83,7 @@ def _json_row(row: Row) -> Row:
 def _rich_table(rows: Sequence[Row], total: Row | None, title: str) -> Table:
     table = Table(title=title or None, title_justify="left", show_footer=total is not None)
     for name in rows[0]:
-        footer = Text(_cell(total.get(name, ""))) if total else ""
+        footer = Text(_cell(_total_of(total, rows[0], name))) if total else ""
         table.add_column(name, footer, justify="right" if _numeric(rows, name) else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row.values()))
@@ -93,11 +92,18 @@ def _rich_table(rows: Sequence[Row], total: Row | None, title: str) -> Table:
 
 def _plain_table(rows: Sequence[Row], total: Row | None, title: str) -> str:
     names = list(rows[0])
-    lines = [names, *([_cell(row.get(name, "")) for name in names] for row in chain(rows, [total] if total else []))]
+    lines = [names, *([_cell(row.get(name, "")) for name in names] for row in rows)]
+    if total:
+        lines.append([_cell(_total_of(total, rows[0], name)) for name in names])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     right = [_numeric(rows, name) for name in names]
     text = ["  ".join(map(_aligned, line, widths, right)).rstrip() for line in lines]
     return "\n".join([title, *text] if title else text)
+
+
+def _total_of(total: Row, first: Row, name: str) -> object:
+    """The total's cell; its first column says what it is."""
+    return total.get(name, "total" if name == next(iter(first)) else "")
 
 
 def _aligned(text: str, width: int, right: bool) -> str:  # noqa: FBT001 - mapped over columns

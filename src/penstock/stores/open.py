@@ -16,7 +16,7 @@ from penstock.stores.memory_keys import MemoryKeys
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
-from penstock.stores.sqlite_answers import SqliteBacking, load_index
+from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
 from penstock.stores.sqlite_keys import SqliteKeys
 from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
@@ -61,16 +61,27 @@ async def open_reader(url: str, directory: Path) -> AsyncIterator[LedgerReader]:
 
 
 @asynccontextmanager
-async def open_keys(url: str, directory: Path) -> AsyncIterator[KeyStore]:
-    """The keys of a store on disk, without the rest of it. Raises StoreError."""
+async def open_keys(url: str, directory: Path, *, write: bool) -> AsyncIterator[KeyStore]:
+    """The keys of a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
     path = sqlite_path(url, directory)
-    prepare(path)
     writer, reader = SqliteWriter(partial(connect, path, "full")), SqliteReader(path, "penstock-reads")
-    writer.start()
+    if write:
+        prepare(path)
+        writer.start()
     try:
         yield SqliteKeys(writer, reader)
     finally:
-        await writer.close()
+        if write:
+            await writer.close()
+        await reader.close()
+
+
+async def read_stored_answers(url: str, directory: Path, now: float) -> list[StoredModel]:
+    """What the exact cache of a store on disk holds. Raises StoreError."""
+    reader = SqliteReader(sqlite_path(url, directory), "penstock-reads")
+    try:
+        return await stored_answers(reader, now)
+    finally:
         await reader.close()
 
 

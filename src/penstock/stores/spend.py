@@ -7,13 +7,13 @@ offset from UTC, and every change of it, falls on one (checked against the zone 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow
 from penstock.stores.rows import read_tags
+from penstock.stores.span import find_zone
 
 QUARTER_S: Final = 900
 
@@ -28,7 +28,7 @@ def check_query(query: SpendQuery) -> None:
     """Raises StoreError when the grouping or the time zone is unknown."""
     if query.by not in GROUPINGS:
         raise StoreError(f"cannot group by {query.by!r}: one of {', '.join(GROUPINGS)}")
-    _zone(query.timezone)
+    find_zone(query.timezone)
 
 
 def grouped(query: SpendQuery, buckets: Iterable[SpendRow]) -> tuple[Sequence[SpendRow], SpendRow]:
@@ -52,20 +52,13 @@ def _groups(query: SpendQuery, raw: str) -> Iterable[str]:
     if query.by == "tag":
         return [f"{name}={value}" for name, value in read_tags(raw).items()] or [""]
     if query.by in TIMED:
-        return [_label(query.by, datetime.fromtimestamp(int(raw) * QUARTER_S, _zone(query.timezone)))]
+        return [_label(query.by, datetime.fromtimestamp(int(raw) * QUARTER_S, find_zone(query.timezone)))]
     return [raw]
 
 
 def _label(by: str, local: datetime) -> str:
     """``2026-11-22``, or ``2026-11-22T13:00+08:00``: the offset tells an hour that clocks show twice apart."""
     return local.strftime("%Y-%m-%d") if by == "day" else local.strftime("%Y-%m-%dT%H:00") + local.isoformat()[-6:]
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise StoreError(f"there is no time zone {name!r}: write an IANA name, such as Asia/Shanghai") from error
 
 
 def _nothing(group: str) -> SpendRow:

@@ -3,7 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,16 @@ from penstock.stores.sqlite_reader import SqliteReader
 
 _encode = msgspec.json.encode
 _decode_tags = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class StoredModel(NamedTuple):
+    """What the cache holds of a model. Times are epoch seconds."""
+
+    model: str
+    entries: int
+    body_bytes: int
+    oldest_at: float
+    expires_at: float
 
 
 class SqliteBacking:
@@ -57,6 +67,13 @@ async def load_index(answers: Answers, reader: SqliteReader) -> None:
     query = load_queries("answers")["index"]
     for entry, size, expires_at in await reader.run(lambda connection: _entries(connection, query)):
         answers.restore(entry, size, expires_at)
+
+
+async def stored_answers(reader: SqliteReader, now: float) -> list[StoredModel]:
+    """What the store holds that is not expired, by model, largest first."""
+    query = load_queries("answers")["stats"]
+    rows = await reader.run(lambda connection: connection.execute(query, {"now": now}).fetchall())
+    return [StoredModel(*row) for row in rows]
 
 
 def _entries(connection: sqlite3.Connection, query: str) -> list[tuple[Entry, int, float]]:

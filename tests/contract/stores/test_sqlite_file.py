@@ -126,7 +126,7 @@ async def test_keys_of_a_command_are_seen_by_the_server(reopen: Reopen) -> None:
     """The version tells a running process of another's write."""
     stores = await reopen()
     version = await stores.keys.version()
-    async with open_keys("sqlite:store.db", reopen.path.parent) as keys:
+    async with open_keys("sqlite:store.db", reopen.path.parent, write=True) as keys:
         assert await keys.revoke("nobody", 1.0) is None
         assert await keys.list() == []
     assert await stores.keys.version() == version

@@ -1,0 +1,93 @@
+"""``penstock spend``: what was spent, on what, and what was saved. Reads the store, whether a server runs or not."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from penstock.cli.options import config_option
+from penstock.cli.output import emit, format_option
+from penstock.clock import SystemClock
+from penstock.config.load import load_here
+from penstock.config.settings import Settings
+from penstock.core.money import DECIMALS
+from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
+from penstock.errors import StoreError
+from penstock.ports import SpendQuery, SpendRow
+from penstock.providers.registry import KINDS
+from penstock.stores.open import open_reader
+from penstock.stores.span import parse_instant
+from penstock.stores.spend import GROUPINGS
+from penstock.stores.spend_report import spend_report
+
+_SHOWN_DIGITS = 6
+
+
+@click.group(invoke_without_command=True)
+@click.option("--by", type=click.Choice(GROUPINGS), default="model", show_default=True, help="What to group by.")
+@click.option("--since", default="30d", show_default=True, help="7d, 12h, 2026-11-01, 2026-11-01T08:00+08:00 or all.")
+@click.option("--until", default="now", show_default=True, help="The same; not included.")
+@click.option("--timezone", default="UTC", show_default=True, help="Of hours, days and dates; an IANA name.")
+@config_option
+@format_option
+@click.pass_context
+def spend(
+    context: click.Context, *, by: str, since: str, until: str, timezone: str, config: Path | None, format_: str
+) -> None:
+    """What was spent, on what, and what was saved. Amounts are in the book currency."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = load_here(config, registry=KINDS)
+    query = _query(by, since, until, timezone)
+    rows, total = asyncio.run(_spend(settings, query))
+    digits = _SHOWN_DIGITS if format_ == "table" else DECIMALS
+    emit(*spend_report(by, rows, total, settings.currency, digits), format_)
+
+
+@spend.command()
+@click.argument("exchange_id")
+@config_option
+@format_option
+def show(exchange_id: str, config: Path | None, format_: str) -> None:
+    """Every row of one exchange: itself, its attempts, its shares. The id is the answer's x-request-id."""
+    settings = load_here(config, registry=KINDS)
+    rows = asyncio.run(_exchange(settings, exchange_id))
+    if not rows:
+        raise click.ClickException(f"the ledger has no exchange {exchange_id!r}")
+    records = [{"row": _kind(row), **msgspec.to_builtins(row)} for row in rows]
+    emit(records if format_ == "json" else _fields(records), None, format_)
+
+
+def _query(by: str, since: str, until: str, timezone: str) -> SpendQuery:
+    now = SystemClock().now()
+    try:
+        return SpendQuery(by, parse_instant(since, now, timezone), parse_instant(until, now, timezone), timezone)
+    except StoreError as error:
+        raise click.UsageError(error.public) from None
+
+
+async def _spend(settings: Settings, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
+    async with open_reader(settings.store, settings.directory) as reader:
+        return await reader.spend(query)
+
+
+async def _exchange(settings: Settings, exchange_id: str) -> Sequence[LedgerRow]:
+    async with open_reader(settings.store, settings.directory) as reader:
+        return await reader.exchange(exchange_id)
+
+
+def _kind(row: LedgerRow) -> str:
+    return "exchange" if isinstance(row, ExchangeRow) else "attempt" if isinstance(row, AttemptRow) else "share"
+
+
+def _fields(records: Sequence[dict[str, Any]]) -> list[dict[str, object]]:
+    """A line per field: rows of different kinds have different ones."""
+    return [
+        {"row": record["row"], "field": name, "value": str(value)}
+        for record in records
+        for name, value in record.items()
+        if name != "row"
+    ]
