@@ -7,6 +7,10 @@ from penstock.wire.pieces import Pieces
 from penstock.wire.sse import Event
 
 _KNOWN: Final = frozenset(("index", "delta", "text", "finish_reason", "logprobs"))
+_ELSEWHERE: Final = _KNOWN - {"logprobs"} | {"usage"}
+"""Fields of a choice that do not stand beside its message; usage, which Moonshot puts here, belongs to the whole."""
+_STREAM_ONLY: Final = ("obfuscation",)
+"""Padding that OpenAI adds to hide the lengths of chunks."""
 
 
 class _Choice:
@@ -34,10 +38,12 @@ class _Choice:
     def know(self, choice: dict[str, Any]) -> None:
         """Add what stands beside the delta: logprobs, and fields we have no name for, whose last string stays."""
         for name, value in choice.items():
-            if name == "logprobs" or (name not in _KNOWN and not isinstance(value, str)):
-                add_field(self.rest, name, value)
-            elif name not in _KNOWN:
+            if name in _ELSEWHERE:
+                continue
+            if isinstance(value, str):
                 self.rest[name] = value
+            else:
+                add_field(self.rest, name, value)
 
     def settled(self) -> dict[str, Any]:
         """The message as it stands."""
@@ -112,6 +118,8 @@ class ChatFold(Pieces):
             draft.finish_reason = reason
         if "logprobs" in choice or not choice.keys() <= _KNOWN:
             draft.know(choice)
+            if choice.get("usage"):
+                self._top["usage"] = choice["usage"]
 
     def _delta(self, choice: dict[str, Any]) -> Any:
         return choice.get("delta")
@@ -119,17 +127,10 @@ class ChatFold(Pieces):
     def _ended(self) -> bool:
         return self._open == 0 and bool(self._choices)
 
-    @property
-    def usage(self) -> dict[str, Any] | None:
-        """The last usage seen; Moonshot puts it into the choice."""
-        beside = super().usage
-        if beside is not None:
-            return beside
-        inside = (choice.rest.get("usage") for choice in self._choices.values())
-        return next((written(usage) for usage in inside if isinstance(usage, dict)), None)
-
     def _body(self) -> dict[str, Any]:
-        body = {name: value for name, value in self._top.items() if name != "usage" or value}
+        body = {
+            name: value for name, value in self._top.items() if name not in _STREAM_ONLY and (value or name != "usage")
+        }
         choices = [self._settled(index, self._choices[index]) for index in sorted(self._choices)]
         return {**body, "object": self.kind, "choices": choices}
 

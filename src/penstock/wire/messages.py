@@ -47,7 +47,7 @@ class MessagesFold(Pieces):
         elif kind == "content_block_start":
             self._begin(body)
         elif kind == "content_block_stop":
-            self._read_input(self._block(body))
+            self._end(body)
         elif kind in ("message_start", "message_delta"):
             self._know(body)
         elif kind == "message_stop":
@@ -63,6 +63,11 @@ class MessagesFold(Pieces):
         block = body.get("content_block")
         if isinstance(block, dict):
             add_fields(self._block(body), block)
+
+    def _end(self, body: dict[str, Any]) -> None:
+        index = body.get("index")
+        if isinstance(index, int) and index in self._blocks:
+            self._read_input(self._blocks[index])
 
     def _grow(self, body: dict[str, Any]) -> None:
         delta = body.get("delta")

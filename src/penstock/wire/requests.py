@@ -24,6 +24,8 @@ _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.encode
 _POSITION: Final = re.compile(r"\(byte (\d+)\)")
 _NO_NUMBER: Final = re.compile(rb"NaN|-?Infinity")
+_HALF_PAIR: Final = re.compile(rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|[c-fC-F])", re.DOTALL)
+"""Half of a surrogate pair: what is left when a string is cut between UTF-16 units."""
 
 
 def read_request(dialect: str, raw: bytes) -> dict[str, Any]:
@@ -96,6 +98,11 @@ def _syntax(raw: bytes, said: str) -> str:
     """What the decoder says, in words for whoever wrote the body."""
     if not raw.strip():
         return "The body is empty; a JSON object is expected."
+    half = _HALF_PAIR.search(raw) if raw.rstrip().endswith(b"}") else None
+    if half and ("truncated" in said or "surrogate" in said):
+        return (
+            f"The body is not valid JSON: a character was cut in two, its other \\u is missing (byte {half.start()})."
+        )
     if "truncated" in said:
         return f"The body is not valid JSON: it ends in the middle, after {len(raw)} bytes."
     found = _POSITION.search(said)

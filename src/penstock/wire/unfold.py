@@ -49,11 +49,10 @@ def _tell_choices(
     """Chunks of every choice in turn, the usage if it is wanted, the end. The first chunk tells the unknown fields."""
     head = {name: answer[name] for name in _IN_EVERY_CHUNK if name in answer} | {"object": kind}
     usage = answer.get("usage") if include_usage else None
-    pending = {"usage": None} if usage else {}
     rest = {name: value for name, value in answer.items() if name not in head and name not in ("choices", "usage")}
     for choice in _objects(answer.get("choices")):
         for step in steps(choice):
-            yield sse(_encode({**head, **rest, "choices": [step], **pending}))
+            yield sse(_encode({**head, **rest, "choices": [step]}))
             rest = {}
     if usage:
         yield sse(_encode({**head, **rest, "choices": [], "usage": usage}))

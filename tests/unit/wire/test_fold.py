@@ -242,8 +242,15 @@ def test_fields_at_the_top() -> None:
     ids=["alone", "beside the last choice", "inside the choice", "bare"],
 )
 def test_where_usage_stands(last: dict[str, Any]) -> None:
-    """Wherever a provider puts its usage, it is found."""
-    assert folded("chat", chunk(delta({"content": "a"}), usage=None), last).usage == {"total_tokens": 5}
+    """Wherever a provider puts its usage, it is found, and stands where whole answers have it."""
+    fold = folded("chat", chunk(delta({"content": "a"}), usage=None), last)
+    assert fold.usage == answer(fold)["usage"] == {"total_tokens": 5}
+    assert all("usage" not in choice for choice in answer(fold)["choices"])
+
+
+def test_padding_is_no_part_of_the_answer() -> None:
+    """What only a stream needs is not kept."""
+    assert "obfuscation" not in answer(folded("chat", chunk(delta({"content": "a"}), obfuscation="xyz")))
 
 
 def test_usage_twice() -> None:
@@ -432,6 +439,11 @@ def test_an_unfinished_block() -> None:
     fold = folded("messages", started(), *events)
     assert answer(fold)["content"] == [{**begun, "input": {"a": 1}}]
     assert not fold.finished
+
+
+def test_the_end_of_a_block_that_never_began() -> None:
+    """It adds nothing."""
+    assert answer(folded("messages", started(), {"type": "content_block_stop", "index": 0}))["content"] == []
 
 
 def test_blocks_without_a_start() -> None:

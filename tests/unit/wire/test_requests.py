@@ -63,6 +63,19 @@ def test_a_required_field(dialect: str, name: str, left: dict[str, None]) -> Non
         (b'{"t":Infinity}', "The body is not valid JSON: NaN and Infinity are no JSON numbers (byte 5)."),
         (b'{"t":-Infinity}', "The body is not valid JSON: NaN and Infinity are no JSON numbers (byte 6)."),
         (b'{"model":"a\xffb"}', "The body is not valid UTF-8 (byte 11)."),
+        (
+            rb'{"t":"a\ud83d"}',
+            "The body is not valid JSON: a character was cut in two, its other \\u is missing (byte 7).",
+        ),
+        (
+            rb'{"t":"\ud83d!!!!!!"}',
+            "The body is not valid JSON: a character was cut in two, its other \\u is missing (byte 6).",
+        ),
+        (
+            rb'{"t":"\ude00!!!!!!"}',
+            "The body is not valid JSON: a character was cut in two, its other \\u is missing (byte 6).",
+        ),
+        (rb'{"t":"\ud83d', "The body is not valid JSON: it ends in the middle, after 12 bytes."),
         (b"[]", "The body must be a JSON object."),
         (b'"model"', "The body must be a JSON object."),
         (b"null", "The body must be a JSON object."),
