@@ -74,7 +74,7 @@ def _empty_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_stray_loop() -> None:
-    """looptime asks for the current loop even in a sync test; asked before any was set, asyncio makes one, to be lost."""
+    """Asked for a loop before any was set, asyncio makes one; looptime asks, even for sync tests, and it is lost."""
     asyncio.set_event_loop(None)
 
 
