@@ -77,7 +77,7 @@ def _check_kinds(subject: Checked) -> None:
     known = tuple(sorted(subject.kinds))
     for name, section in subject.file.providers.items():
         if section.kind not in subject.kinds:
-            what = f"is no kind of provider{nearest(section.kind, known)}; known: {', '.join(known)}"
+            what = f"is no kind of provider; use {', '.join(known)}{nearest(section.kind, known)}"
             subject.wrong(("providers", name, "kind"), what)
 
 
@@ -128,7 +128,8 @@ def rates(file: File) -> Mapping[str, Decimal]:
 
 def _check_offer(subject: Checked) -> None:
     providers = subject.file.providers
-    if providers and not subject.file.models and subject.intact("models") and subject.intact("providers"):
+    known = all(section.kind in subject.kinds for section in providers.values())
+    if known and not subject.file.models and subject.intact("models") and subject.intact("providers"):
         what = f"is missing, and {', '.join(providers)} has no default models; name what clients may ask for"
         subject.wrong(("models",), what)
 
@@ -139,7 +140,7 @@ def _check_deployments(subject: Checked, name: str, model: ModelSection) -> None
     seen: dict[str, int] = {}
     for deployment in model.deployments:
         if deployment.provider not in known:
-            what = f"names no provider of this file{nearest(deployment.provider, known)}; there is {', '.join(known)}"
+            what = f"names no provider; there is {', '.join(known)}{nearest(deployment.provider, known)}"
             subject.wrong((*deployment.at, "provider"), what)
         place = int(deployment.at[-1]) if deployment.at else 0
         first = seen.setdefault(f"{deployment.provider}/{deployment.model or name}", place)
@@ -154,7 +155,7 @@ def _check_deployments(subject: Checked, name: str, model: ModelSection) -> None
 def _check_baseline(subject: Checked, name: str, model: ModelSection) -> None:
     ids = [f"{deployment.provider}/{deployment.model or name}" for deployment in model.deployments]
     if model.baseline is not None and model.baseline not in ids and subject.intact("models", name, "deployments"):
-        what = f"names none of its deployments{nearest(model.baseline, tuple(ids))}; there is {', '.join(ids)}"
+        what = f"names none of its deployments; there is {', '.join(ids)}{nearest(model.baseline, tuple(ids))}"
         subject.wrong(("models", name, "baseline"), what)
 
 
@@ -188,7 +189,7 @@ def _check_static_keys(subject: Checked) -> None:
             )
         for index, model in enumerate(key.models):
             if model not in known:
-                what = f"names no model of this file{nearest(model, known)}; there is {', '.join(known)}"
+                what = f"names no model; there is {', '.join(known)}{nearest(model, known)}"
                 subject.wrong((*key.at, "models", index), what)
 
 

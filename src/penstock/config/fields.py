@@ -243,7 +243,7 @@ Size = Annotated[int, Parsed("size", Positive(units.parse_size), units.format_si
 ListenAddress = Annotated[Address, Parsed("`host:port`", units.parse_address)]
 Network = Annotated[str, Parsed("address or network", formats.parse_network)]
 Origin = Annotated[str, Parsed("origin or `*`", formats.parse_origin)]
-Store = Annotated[str, Parsed("`sqlite:PATH` or `memory:`", formats.parse_store, secret=True)]
+Store = Annotated[str, Parsed("`sqlite:PATH` or `memory`", formats.parse_store, secret=True)]
 BaseUrl = Annotated[str, Parsed("URL", formats.parse_base_url, secret=True)]
 Credential = Annotated[Secret, Parsed("secret", formats.parse_credential, secret=True)]
 ProxyUrl = Annotated[Secret, Parsed("secret URL", formats.parse_proxy, secret=True)]

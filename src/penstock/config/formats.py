@@ -126,16 +126,16 @@ def parse_network(text: str) -> str:
 
 
 def parse_store(text: str) -> str:
-    """``sqlite:PATH`` or ``memory:``."""
+    """``sqlite:PATH`` or ``memory:``, whose colon YAML allows only in quotes, so that ``memory`` will do."""
     if text.startswith(("postgresql:", "postgres:")):
         raise ValueError("names PostgreSQL, which is not available in this version; use sqlite:penstock.db")
-    if text == "memory:":
-        return text
+    if text in {"memory:", "memory"}:
+        return "memory:"
     scheme, _, path = text.partition(":")
     if scheme != "sqlite" or not path or not path.isprintable():
-        raise ValueError("is no store; write sqlite:PATH, such as sqlite:penstock.db, or memory:")
+        raise ValueError("is no store; write sqlite:PATH, such as sqlite:penstock.db, or memory")
     if path.startswith(":"):
-        raise ValueError("is no store on disk; write memory: for one in memory")
+        raise ValueError("is no store on disk; write memory for one in memory")
     return text
 
 

@@ -25,7 +25,9 @@ _CORE_TAGS: Final = frozenset(
     _YAML + tag for tag in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
 )
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
-_QUOTED: Final = re.compile(r"'[^'<][^']{3,}'")
+_QUOTED: Final = re.compile(r"'[^']*'")
+_LONGEST_TOKEN: Final = 3
+"""YAML's own signs, quotes aside; what is longer may be what the user wrote."""
 
 
 def read_document(source: str, data: bytes, environ: Mapping[str, str]) -> Document:
@@ -69,7 +71,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         self.values += 1
-        _bounded(self.depth, self.values, self.line + 1)
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs have no types for it
+        _bounded(self.depth, self.values, event.start_mark.line + 1)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -112,7 +115,15 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         return "an alias (*name) has no anchor (&name) before it; define the anchor, or put the value in quotes"
     if "another document" in problem:
         return "a second document begins here; keep one document per file"
-    return f"this is not valid YAML: {_QUOTED.sub('...', problem)}"
+    if "mapping values" in problem:
+        return "a second `:` stands in this line; put the value in quotes"
+    return f"this is not valid YAML: {_QUOTED.sub(_own_words, problem)}"
+
+
+def _own_words(quoted: re.Match[str]) -> str:
+    """YAML's signs and the names of its parts; never a word of the file, which may be a secret."""
+    word = quoted[0][1:-1]
+    return quoted[0] if len(word) <= _LONGEST_TOKEN or word.startswith("<") else "..."
 
 
 def _unreadable(document: Document, line: int, what: str) -> ConfigError:

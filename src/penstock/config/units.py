@@ -24,7 +24,7 @@ _BYTES: Final = {
 }  # fmt: skip
 _LONGEST_S: Final = 3650 * 86_400
 _LARGEST: Final = 2**50
-_QUANTITY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]+)", re.ASCII)
+_QUANTITY: Final = re.compile(r"(\d{1,16}(?:\.\d{1,9})?)\s?([A-Za-z]+)", re.ASCII)
 _WHOLE: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _AMOUNT: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,18})?", re.ASCII)
 _HOST: Final = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}", re.ASCII)
