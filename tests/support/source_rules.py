@@ -27,15 +27,17 @@ WORKING_CLASSES = frozenset({
 })  # fmt: skip
 """Constructors that start something or register it somewhere."""
 CONSTANT_CALLS = frozenset({
-    "bytes", "compile", "date", "datetime", "dict", "encode", "enumerate", "field", "fields", "format", "frozenset",
-    "getLogger", "get_logger", "int", "items", "join", "keys", "len", "list", "max", "min", "object", "range",
-    "sorted", "split", "str", "sum", "timedelta", "timezone", "tuple", "type", "values", "zip",
+    "bytes", "compile", "date", "datetime", "dict", "encode", "enumerate", "field", "fields", "format", "fromkeys",
+    "frozenset", "getLogger", "get_logger", "int", "items", "join", "keys", "len", "list", "makeLogRecord", "max",
+    "min", "object", "range", "sorted", "split", "str", "sum", "timedelta", "timezone", "tuple", "type", "values",
+    "vars", "zip",
 })  # fmt: skip
 """Functions that only make one value of another."""
 
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb", "putenv"})
 
-CLOCK_MODULES = frozenset({"random", "secrets", "time", "uuid"})
+CLOCK_MODULES = frozenset({"random", "time", "uuid"})
+"""Not ``secrets``: credentials are drawn from the system, and no port may make them predictable."""
 CLOCK_CALLS = frozenset({
     "asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for", "date.today", "datetime.now", "datetime.today",
     "datetime.utcnow", "os.urandom",
