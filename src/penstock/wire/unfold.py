@@ -17,38 +17,38 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.Decoder().decode
 _IN_EVERY_CHUNK: Final = ("id", "object", "created", "model", "system_fingerprint", "service_tier")
 _IN_PIECES: Final = ("reasoning_content", "content", "refusal")
+_AT_THE_END: Final = ("stop_reason", "stop_sequence", "stop_details", "container")
+"""Fields of a message that are known when it stops: the SDK takes them from ``message_delta`` alone."""
 _Body = dict[str, Any]
 
 
 def unfold(dialect: str, whole: bytes, *, include_usage: bool) -> list[Event]:
-    """The events of ``whole``. ``include_usage``: whether chat and completions end with a usage chunk.
+    """The events of ``whole``. ``include_usage``: whether a chat or completions stream ends with a usage chunk.
 
     Raises BadAnswer when ``whole`` is no answer of a dialect that is streamed.
     """
     teller = _TELLERS.get(dialect)
     try:
         answer = _decode(whole)
+        if teller is not None and isinstance(answer, dict):
+            return list(teller(answer if include_usage or dialect == "messages" else {**answer, "usage": None}))
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        answer = None
-    if teller is None or not isinstance(answer, dict):
-        raise BadAnswer("The answer cannot be streamed.", detail=f"{dialect}: {whole[:200]!r}")
-    return list(teller(answer, include_usage))
+        pass
+    raise BadAnswer("The answer cannot be streamed.", detail=f"{dialect}: {whole[:200]!r}")
 
 
-def _tell_chat(answer: _Body, include_usage: bool) -> Iterator[Event]:  # noqa: FBT001 - one of a table's functions
-    return _tell_choices(answer, "chat.completion.chunk", _chat_steps, include_usage=include_usage)
+def _tell_chat(answer: _Body) -> Iterator[Event]:
+    return _tell_choices(answer, "chat.completion.chunk", _chat_steps)
 
 
-def _tell_completions(answer: _Body, include_usage: bool) -> Iterator[Event]:  # noqa: FBT001 - likewise
-    return _tell_choices(answer, "text_completion", _completion_steps, include_usage=include_usage)
+def _tell_completions(answer: _Body) -> Iterator[Event]:
+    return _tell_choices(answer, "text_completion", _completion_steps)
 
 
-def _tell_choices(
-    answer: _Body, kind: str, steps: Callable[[_Body], Iterator[_Body]], *, include_usage: bool
-) -> Iterator[Event]:
-    """Chunks of every choice in turn, the usage if it is wanted, the end. The first chunk tells the unknown fields."""
+def _tell_choices(answer: _Body, kind: str, steps: Callable[[_Body], Iterator[_Body]]) -> Iterator[Event]:
+    """Chunks of every choice in turn, the usage if there is any, the end. The first chunk tells the unknown fields."""
     head = {name: answer[name] for name in _IN_EVERY_CHUNK if name in answer} | {"object": kind}
-    usage = answer.get("usage") if include_usage else None
+    usage = answer.get("usage")
     rest = {name: value for name, value in answer.items() if name not in head and name not in ("choices", "usage")}
     for choice in _objects(answer.get("choices")):
         for step in steps(choice):
@@ -101,22 +101,16 @@ def _completion_steps(choice: _Body) -> Iterator[_Body]:
     yield {"index": 0, **choice, "text": "", "finish_reason": choice.get("finish_reason")}
 
 
-def _tell_message(answer: _Body, _include_usage: bool) -> Iterator[Event]:  # noqa: FBT001 - one of a table's functions
-    """One message; its usage is always told, at the start and complete at the end, as clients read either."""
+def _tell_message(answer: _Body) -> Iterator[Event]:
+    """One message; its usage is told at the start, and complete at the end, as some clients read one or the other."""
     usage = _object(answer.get("usage"))
-    content = list(_objects(answer.get("content")))
-    start = {
-        **answer,
-        "content": [],
-        "stop_reason": None,
-        "stop_sequence": None,
-        "usage": {**usage, "output_tokens": 0},
-    }
+    ending = {"stop_reason": None, "stop_sequence": None}
+    ending |= {name: answer[name] for name in _AT_THE_END if name in answer}
+    start = {**answer, **dict.fromkeys(ending), "content": [], "usage": {**usage, "output_tokens": 0}}
     yield _named({"type": "message_start", "message": start})
-    for index, block in enumerate(content):
+    for index, block in enumerate(_objects(answer.get("content"))):
         yield from _tell_block(index, block)
-    stop = {"stop_reason": answer.get("stop_reason"), "stop_sequence": answer.get("stop_sequence")}
-    yield _named({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 0, **usage}})
+    yield _named({"type": "message_delta", "delta": ending, "usage": {"output_tokens": 0, **usage}})
     yield _named({"type": "message_stop"})
 
 
@@ -160,7 +154,7 @@ def _objects(value: Any) -> Iterator[_Body]:
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
-_TELLERS: Final[Mapping[str, Callable[[_Body, bool], Iterator[Event]]]] = {
+_TELLERS: Final[Mapping[str, Callable[[_Body], Iterator[Event]]]] = {
     "chat": _tell_chat,
     "completions": _tell_completions,
     "messages": _tell_message,

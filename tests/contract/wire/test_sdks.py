@@ -62,6 +62,7 @@ MESSAGE: dict[str, Any] = {
     ],
     "stop_reason": "tool_use",
     "stop_sequence": None,
+    "stop_details": {"type": "refusal", "category": None, "explanation": "x"},
     "usage": {"input_tokens": 9, "cache_read_input_tokens": 4, "output_tokens": 20},
 }
 SAY: Any = [{"role": "user", "content": "hi"}]
