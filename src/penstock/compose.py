@@ -64,7 +64,7 @@ class Gateway:
     """A running Penstock: what the servers, the console and the commands hold."""
 
     def __init__(
-        self, settings: Settings, stores: Stores, book: PriceBook, pepper: bytes, world: World, status_of: StatusOf
+        self, settings: Settings, *, stores: Stores, book: PriceBook, pepper: bytes, world: World, status_of: StatusOf
     ) -> None:
         """Use ``open_gateway``."""
         self.settings = settings
@@ -185,7 +185,7 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
         clock=world.clock,
     )
     pepper = open_pepper(settings)
-    return Gateway(settings, stores, load_book(), pepper, world, status_of)
+    return Gateway(settings, stores=stores, book=load_book(), pepper=pepper, world=world, status_of=status_of)
 
 
 def _rows_lost(rows: Sequence[LedgerRow], reason: str) -> None:

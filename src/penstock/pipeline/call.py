@@ -23,12 +23,12 @@ from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamRes
 from penstock.wire.answers import capacity_cut, upstream_id
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite
-from penstock.wire.sse import DONE, Event, SseParser, sse
+from penstock.wire.sse import DONE, SseParser, sse
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 LINGER_S: Final = 1.0
-"""How long we wait, after the last event, for the provider to end its response, so that the connection can be reused."""
+"""How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
 STREAMABLE: Final = frozenset({"chat", "completions", "messages"})
 
 T = TypeVar("T")

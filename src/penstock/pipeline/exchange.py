@@ -74,11 +74,11 @@ class Exchange:
     """One request and its answer. Every stage reads and writes it; nothing else passes between stages."""
 
     __slots__ = (
-        "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano", "dispatched",
-        "error",
-        "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold", "followers", "id", "key", "model", "plan",
-        "principal", "raw", "read_body", "reply", "served_by", "shares", "standing", "started", "stoppable", "streamed", "task",
-        "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
+        "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano",
+        "dispatched", "error", "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold",
+        "followers", "id", "key", "model", "plan", "principal", "raw", "read_body", "reply", "served_by",
+        "shares", "standing", "started", "stoppable", "streamed", "task", "usage", "user", "waited_s",
+        "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(

@@ -7,13 +7,17 @@ _METHODS: Final = (b"access-control-allow-methods", b"GET, POST, OPTIONS")
 _MAX_AGE: Final = (b"access-control-max-age", b"600")
 _EXPOSED: Final = (
     b"access-control-expose-headers",
-    b"x-request-id, x-penstock-cache, x-penstock-deployment, x-penstock-attempts, x-penstock-cost, x-penstock-saved, "
-    b"retry-after",
+    (
+        b"x-request-id, x-penstock-cache, x-penstock-deployment, x-penstock-attempts, x-penstock-cost, "
+        b"x-penstock-saved, retry-after"
+    ),
 )
 _ALLOWED: Final = (
     b"access-control-allow-headers",
-    b"authorization, x-api-key, content-type, cache-control, idempotency-key, x-penstock-tags, anthropic-version, "
-    b"anthropic-beta",
+    (
+        b"authorization, x-api-key, content-type, cache-control, idempotency-key, x-penstock-tags, "
+        b"anthropic-version, anthropic-beta"
+    ),
 )
 
 Lines = list[tuple[bytes, bytes]]
