@@ -91,6 +91,7 @@ class Listener:
         try:
             self._server = await loop.create_server(connect, sock=self._sock, backlog=BACKLOG)
         except OSError as error:  # another process may listen since we bound
+            self._sock.close()
             raise ListenError(_why(self.address, error)) from error
         self.edge.start()
         return self

@@ -1,0 +1,192 @@
+"""The life of a serving process: listen, serve, reload, drain, close.
+
+SIGTERM or SIGINT begins the drain: ``/readyz`` says 503, the data plane accepts no more connections, requests under way
+have ``server.drain`` to finish and are then refused or cut; at last the ledger is flushed and the admin plane goes.
+A second signal cuts at once, and still flushes. SIGHUP reloads the config; an invalid one is logged and the old one
+serves on.
+"""
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any, Final, TextIO
+
+from penstock import __version__
+from penstock.config.refusals import refusals_at_start
+from penstock.config.settings import Settings
+from penstock.errors import ConfigError, PenstockError
+from penstock.server.admin_api import Gateway
+from penstock.server.edge import Bounds
+from penstock.server.health import Phase
+from penstock.server.listener import Listener, bind
+from penstock.stores.memory_keys import is_live
+
+log = logging.getLogger(__name__)
+
+ADMIN_BOUNDS: Final = Bounds(connections=256, lame_duck_s=0.0)
+ADMIN_DRAIN_S: Final = 1.0
+MAX_CONNECTIONS: Final = 16_384
+SPARE_FILES: Final = 512
+"""File descriptors that are not client connections."""
+MAX_NAMED_MODELS: Final = 12
+GC_THRESHOLDS: Final = (20_000, 20, 100)
+"""Fewer collections than by default: a request leaves few cycles, and what was there at the start is frozen."""
+
+
+class Stops:
+    """The signals that end the process: the first drains, the second cuts."""
+
+    def __init__(self) -> None:
+        self.drain = asyncio.Event()
+        self.cut = asyncio.Event()
+
+    def __call__(self) -> None:
+        """One more signal."""
+        (self.cut if self.drain.is_set() else self.drain).set()
+
+
+async def serve(
+    gateway: Gateway,
+    data_app: Any,
+    admin_app: Any,
+    *,
+    phase: Phase,
+    load_settings: Callable[[], Settings],
+    banner: TextIO | None = None,
+) -> None:
+    """Start the gateway and serve until a signal ends it; drain; close the gateway, whatever happened.
+
+    ``phase``: the one that ``admin_app`` reports. ``load_settings``: for SIGHUP. ``banner``: where the start is told
+    (default stderr). Raises ListenError, and ConfigError where open mode would leave this machine.
+    """
+    server, clock = gateway.settings.server, gateway.clock
+    async with AsyncExitStack() as last, AsyncExitStack() as before:
+        before.push_async_callback(gateway.close)
+        await gateway.start()
+        await _refuse_open_doors(gateway)
+        admin = await Listener(admin_app, bind(server.admin_listen), clock=clock, bounds=ADMIN_BOUNDS).start()
+        last.push_async_callback(admin.drain, ADMIN_DRAIN_S)
+        sock, shed = bind(server.listen), gateway.metrics.shed
+        data = await Listener(data_app, sock, clock=clock, bounds=_data_bounds(), on_refusal=shed).start()
+        phase.listening = True
+        _watch(gateway)
+        _tune_gc()
+        with _signals(lambda: _reload(gateway, load_settings)) as stops:
+            (banner or sys.stderr).write(describe_start(gateway, data, admin))
+            await stops.drain.wait()
+            phase.draining = True
+            await _drain(data, server.drain_s, stops.cut)
+
+
+async def _refuse_open_doors(gateway: Gateway) -> None:
+    now = gateway.clock.now()
+    live = [record for record in await gateway.stores.keys.list() if is_live(record, now)]
+    refusals = refusals_at_start(gateway.settings, len(live))
+    if refusals:
+        raise ConfigError(refusals)
+
+
+async def _drain(data: Listener, within_s: float, cut: asyncio.Event) -> None:
+    drained = asyncio.ensure_future(data.drain(within_s))
+    forced = asyncio.ensure_future(cut.wait())
+    await asyncio.wait({drained, forced}, return_when=asyncio.FIRST_COMPLETED)
+    forced.cancel()
+    drained.cancel()
+    with suppress(asyncio.CancelledError):
+        await drained
+
+
+async def _reload(gateway: Gateway, load_settings: Callable[[], Settings]) -> None:
+    try:
+        settings = await asyncio.to_thread(load_settings)
+        restart = await gateway.adopt(settings)
+    except ConfigError as error:
+        log.error("the new config is refused; the old one serves on", extra={"mistakes": error.mistakes})  # noqa: TRY400 - no traceback: the mistakes say all
+    except PenstockError:
+        log.exception("the config was not reloaded")
+    else:
+        log.info("the config is reloaded", extra={"source": settings.source, "needs_restart": list(restart)})
+
+
+@contextmanager
+def _signals(reload: Callable[[], Awaitable[None]]) -> Iterator[Stops]:
+    """Our own handlers, for as long as the block runs."""
+    loop, stops = asyncio.get_running_loop(), Stops()
+    reloads: set[asyncio.Future[None]] = set()
+
+    def begin_reload() -> None:
+        task = asyncio.ensure_future(reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    handlers: dict[int, Callable[[], object]] = {
+        signal.SIGTERM: stops,
+        signal.SIGINT: stops,
+        signal.SIGHUP: begin_reload,
+    }
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield stops
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)
+
+
+def _watch(gateway: Gateway) -> None:
+    """The gauges that are read at the scrape."""
+    metrics, stores = gateway.metrics, gateway.stores
+    metrics.watch("penstock_cache_entries", ("exact",), lambda: stores.answers.stats()[0])
+    metrics.watch("penstock_cache_bytes", ("exact",), lambda: stores.answers.stats()[1])
+    metrics.watch("penstock_ledger_healthy", (), lambda: float(stores.ledger.healthy))
+    metrics.watch("penstock_queue_depth", (), lambda: len(gateway.standing.gate.queue))
+
+
+def _data_bounds() -> Bounds:
+    """As many connections as the process may have files for, which is raised as far as it goes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else soft - SPARE_FILES
+    return Bounds(connections=max(SPARE_FILES // 2, min(MAX_CONNECTIONS, room)))
+
+
+def _tune_gc() -> None:
+    """What the start left behind is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def describe_start(gateway: Gateway, data: Listener, admin: Listener) -> str:
+    """What a person wants to know when it starts."""
+    settings = gateway.settings
+    lines = [
+        f"Penstock {__version__}",
+        f"  base_url  http://{data.address}/v1",
+        f"  admin     http://{admin.address}  (/metrics /healthz /readyz /admin)",
+        f"  config    {settings.source}",
+        f"  models    {_name_models(settings)}",
+    ]
+    if settings.simulated:
+        lines.append(
+            "  SIMULATED: no provider is configured, answers are made up; set DEEPSEEK_API_KEY to get real ones"
+        )
+    if gateway.keyring.open:
+        lines.append(
+            "  OPEN: no key exists, so any key is accepted, from this machine only; `penstock keys create NAME`"
+        )
+    return "\n".join([*lines, *[f"  warning: {warning}" for warning in settings.warnings], ""])
+
+
+def _name_models(settings: Settings) -> str:
+    names = [model.name for model in settings.models.values() if not model.alias_of]
+    shown = ", ".join(names[:MAX_NAMED_MODELS]) + (", ..." if len(names) > MAX_NAMED_MODELS else "")
+    aliases = len(settings.models) - len(names)
+    return f"{shown or 'none'}{f' and {aliases} aliases' if aliases else ''}"

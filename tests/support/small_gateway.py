@@ -1,0 +1,92 @@
+"""As much of a gateway as the admin plane and ``serve`` need: real settings, stores, keys and metrics, no pipeline."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from penstock.clock import SystemClock, TimeIds
+from penstock.config.load import load
+from penstock.config.settings import Address, Secret, Settings
+from penstock.errors import ConfigError
+from penstock.observe.metrics import Metrics
+from penstock.pipeline.keyring import KeyRing
+from penstock.pipeline.limit import Gate
+from penstock.ports import Clock, Ids, Stores
+from penstock.stores.open import open_stores
+from tests.support.kinds import KINDS
+
+PEPPER = b"a pepper of at least thirty-two bytes"
+
+
+class Standing:
+    """What outlives a reload."""
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+
+
+class SmallGateway:
+    """Satisfies ``admin_api.Gateway``."""
+
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        self.settings = settings
+        self.stores = stores
+        self.clock: Clock = SystemClock()
+        self.ids: Ids = TimeIds(self.clock.now)
+        self.metrics = Metrics(settings)
+        self.pepper = PEPPER
+        self.keyring = KeyRing(PEPPER, settings.keys)
+        self.standing = Standing()
+        self.refuses: list[str] = []
+        self.closed = False
+        self.adopted = asyncio.Event()
+
+    async def start(self) -> None:
+        """Read the keys."""
+        await self.refresh_keys(always=True)
+
+    async def refresh_keys(self, *, always: bool = False) -> None:
+        """Read the keys."""
+        version = await self.stores.keys.version()
+        if always or version != self.keyring.version:
+            self.keyring.load(await self.stores.keys.list(), version)
+
+    async def adopt(self, settings: Settings) -> Sequence[str]:
+        """Take the settings, unless told to refuse them."""
+        if self.refuses:
+            raise ConfigError(self.refuses)
+        self.settings = settings
+        self.adopted.set()
+        return ["server"]
+
+    async def close(self) -> None:
+        """Close the stores."""
+        await self.stores.close()
+        self.closed = True
+
+
+def small_settings(token: str | None = None) -> Settings:
+    """The built-in settings, on ephemeral ports, in memory."""
+    settings = load(None, {}, registry=KINDS)
+    server = replace(
+        settings.server,
+        listen=Address("127.0.0.1", 0),
+        admin_listen=Address("127.0.0.1", 0),
+        admin_token=None if token is None else Secret(token),
+        drain_s=0.3,
+    )
+    return replace(settings, server=server, store="memory:")
+
+
+async def small_gateway(settings: Settings) -> SmallGateway:
+    """Open, not started."""
+    stores = await open_stores(
+        settings.store,
+        Path(),
+        max_answer_bytes=1_000_000,
+        sync="normal",
+        on_lost=lambda _rows, _reason: None,
+        clock=SystemClock(),
+    )
+    return SmallGateway(settings, stores)
