@@ -7,15 +7,12 @@
 
 A reply takes the form the call asks for: its dialect (by the URL), whole or streamed (by ``stream``), with a usage
 chunk only where ``stream_options.include_usage`` asks for one. When the script is exhausted the fallback answers.
-Everything below the head is a list of steps: bytes are one read, a Pause passes time on the clock, an error is raised,
-SILENCE waits for ever. Time passes only through the Clock port.
+What cannot be said in these words is played step by step (``raw``, ``call``; the steps stand in ``play.py``).
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import msgspec
@@ -24,44 +21,14 @@ from penstock.core.usage import Usage
 from penstock.errors import BadAnswer, Unreachable, UpstreamError
 from penstock.ports import Clock, UpstreamCall, UpstreamResponse
 from penstock.providers.answers import DONE, KEEP_ALIVE, Answer, dialect_of, error_body, events, sse, whole
+from penstock.providers.play import JSON, SILENCE, SSE, Pause, Play, Step, perform
 
 _encode = msgspec.json.Encoder().encode
 
 ANSWERED: Final = Usage(input_miss=10, output=5)
 """What a reply uses unless it says otherwise."""
-_JSON: Final = {"content-type": "application/json"}
-_SSE: Final = {"content-type": "text/event-stream"}
 _BEFORE_TEXT: Final = {"chat": 1, "messages": 2}
 """How many events come before the first piece of text."""
-
-
-class Silence(Enum):
-    """The one step that never ends."""
-
-    FOR_EVER = "for ever"
-
-
-SILENCE: Final = Silence.FOR_EVER
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Seconds that pass before the next step."""
-
-    seconds: float
-
-
-Step = bytes | Pause | UpstreamError | Silence
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """One reply: what happens before the head, the head, what happens in the body."""
-
-    steps: Sequence[Step] = ()
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: dict(_JSON))
-    before: Sequence[Step] = ()
 
 
 Scene = Callable[["Asked"], Play]
@@ -142,16 +109,16 @@ class Script:
 
     def json(self, body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Self:
         """Answer with this value as JSON."""
-        return self.raw(_encode(body), status=status, headers={**_JSON, **(headers or {})})
+        return self.raw(_encode(body), status=status, headers={**JSON, **(headers or {})})
 
     def events(self, *values: Mapping[str, Any] | bytes, done: bool = True) -> Self:
         """Stream these chunks (bytes as they are), one read each; ``done``: end with ``[DONE]``."""
         steps = [value if isinstance(value, bytes) else sse(value) for value in values]
-        return self.raw(*steps, *([DONE] if done else []), headers=_SSE)
+        return self.raw(*steps, *([DONE] if done else []), headers=SSE)
 
     def raw(self, *steps: Step, status: int = 200, headers: Mapping[str, str] | None = None) -> Self:
         """Play exactly these steps."""
-        play = Play(steps, status, dict(_JSON if headers is None else headers))
+        play = Play(steps, status, dict(JSON if headers is None else headers))
         return self.call(lambda _: play)
 
     def fail(
@@ -164,7 +131,7 @@ class Script:
         retry_after: float | str | None = None,
     ) -> Self:
         """Answer with an error status and a body in the dialect's error shape."""
-        headers = _JSON if retry_after is None else {**_JSON, "retry-after": str(retry_after)}
+        headers = JSON if retry_after is None else {**JSON, "retry-after": str(retry_after)}
 
         def scene(asked: Asked) -> Play:
             return Play((error_body(message, kind=kind, code=code, dialect=asked.dialect),), status, headers)
@@ -176,7 +143,7 @@ class Script:
 
         def scene(asked: Asked) -> Play:
             body = error_body(message, kind=kind, code=code, dialect=asked.dialect)
-            return Play((b"data: " + body + b"\n\n",), 200, _SSE) if asked.streamed else Play((body,), 200, _JSON)
+            return Play((b"data: " + body + b"\n\n",), 200, SSE) if asked.streamed else Play((body,), 200, JSON)
 
         return self.call(scene)
 
@@ -202,7 +169,7 @@ class Script:
         if before == "headers":
             return self.call(lambda _: Play(before=(SILENCE,)))
         if before == "first_byte":
-            return self.call(lambda asked: Play((SILENCE,), headers=_SSE if asked.streamed else _JSON))
+            return self.call(lambda asked: Play((SILENCE,), headers=SSE if asked.streamed else JSON))
         return self.call(lambda asked: _part(said, asked, 0.0, SILENCE))
 
     def call(self, scene: Scene) -> Self:
@@ -256,75 +223,15 @@ class Scripted(Script):
         asked = Asked(call, self._clock.monotonic())
         self.calls.append(asked)
         play = self._at.get(call.provider.name, self).play(asked)
-        response = _Response(self._clock, asked, play)
-        await response.begin(play.before)
-        return response
+
+        def ended(how: str) -> None:
+            asked.ended, asked.ended_at = how, self._clock.monotonic()
+
+        return await perform(play, self._clock, ended)
 
     async def close(self) -> None:
         """Nothing is kept; ``closed`` says that it was called."""
         self.closed = True
-
-
-class _Response:
-    """An UpstreamResponse that plays steps."""
-
-    def __init__(self, clock: Clock, asked: Asked, play: Play) -> None:
-        self.status = play.status
-        self.headers = play.headers
-        self._clock = clock
-        self._asked = asked
-        self._steps = deque(play.steps)
-
-    async def begin(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            await self._guard(step)
-
-    async def next(self) -> bytes:
-        while self._steps:
-            data = await self._guard(self._steps.popleft())
-            if data:
-                return data
-        self._end("read")
-        return b""
-
-    async def read(self, limit: int) -> bytes:
-        parts = bytearray()
-        while data := await self.next():
-            parts += data
-            if len(parts) > limit:
-                self._end("closed")
-                raise BadAnswer("The provider's answer is too large.", detail=f"more than {limit} bytes")
-        return bytes(parts)
-
-    async def close(self) -> None:
-        self._end("closed")
-
-    async def _guard(self, step: Step) -> bytes:
-        try:
-            return await self._play(step)
-        except asyncio.CancelledError:
-            self._end("left")
-            raise
-        except UpstreamError:
-            self._end("broken")
-            raise
-
-    async def _play(self, step: Step) -> bytes:
-        if isinstance(step, bytes):
-            return step
-        if isinstance(step, UpstreamError):
-            raise step
-        if isinstance(step, Pause):
-            if step.seconds:
-                await self._clock.sleep(step.seconds)
-            return b""
-        await asyncio.get_running_loop().create_future()
-        return b""
-
-    def _end(self, how: str) -> None:
-        if self._asked.ended == "open":
-            self._asked.ended = how
-            self._asked.ended_at = self._clock.monotonic()
 
 
 def _greet(asked: Asked) -> Play:
@@ -342,11 +249,11 @@ def _broken() -> UpstreamError:
 def _say(said: Answer, asked: Asked, gap_s: float) -> Play:
     said = replace(said, base64=isinstance(asked.json, dict) and asked.json.get("encoding_format") == "base64")
     if not asked.streamed:
-        return Play((whole(said, asked.dialect),), headers=_JSON)
+        return Play((whole(said, asked.dialect),), headers=JSON)
     steps: list[Step] = []
     for event in events(said, asked.dialect, usage=asked.wants_usage):
         steps += [event, Pause(gap_s)]
-    return Play(steps, headers=_SSE)
+    return Play(steps, headers=SSE)
 
 
 def _part(pieces: Sequence[str], asked: Asked, gap_s: float, *then: Step) -> Play:

@@ -1,0 +1,152 @@
+"""The simulated provider: latencies, prefix cache and busy errors like a real one's, answers that say they are not.
+
+For ``penstock demo`` and for a gateway without providers. No socket, no key. Time and chance come only through their
+ports: the same seed, clock and calls give the same answers at the same instants. The first byte comes after a
+log-normal time plus the prompt's uncached tokens, each further token after a log-normal pace.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from penstock.core.usage import Usage
+from penstock.ports import Clock, Rng, UpstreamCall, UpstreamResponse
+from penstock.providers.answers import Answer, dialect_of, error_body, events, whole
+from penstock.providers.play import JSON, SSE, Pause, Play, Step, perform
+from penstock.providers.sim_answers import (
+    DIMENSIONS,
+    MAX_DIMENSIONS,
+    answer_text,
+    embedded_values,
+    pieces_of,
+    prompt_text,
+    vector_of,
+)
+from penstock.providers.sim_prefixes import PrefixStore
+
+FIRST_BYTE_S: Final = 0.35
+"""The median, without the prompt."""
+PREFILL_S: Final = 0.00015
+"""Per uncached prompt token."""
+TOKEN_S: Final = 0.018
+"""The median pace."""
+SPREAD: Final = 0.35
+"""Sigma of the logarithm of both."""
+BUSY_S: Final = 0.02
+"""How soon a busy provider says so."""
+
+
+class Sim:
+    """The simulated provider: a Transport."""
+
+    def __init__(self, clock: Clock, rng: Rng, *, speed: float = 1.0, busy_rate: float = 0.01) -> None:
+        """``speed``: how many times quicker than life; ``busy_rate``: the share of calls that get 503 or 429."""
+        self._clock = clock
+        self._rng = rng
+        self._speed = speed
+        self._busy_rate = busy_rate
+        self._prefixes = PrefixStore()
+        self._served = 0
+
+    async def send(self, call: UpstreamCall) -> UpstreamResponse:
+        """Answer the call in its dialect, whole or streamed."""
+        self._served += 1
+        return await perform(self._busy(call) or self._play(call), self._clock)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _busy(self, call: UpstreamCall) -> Play | None:
+        """Now and then: overloaded, or too many at once."""
+        if self._rng.random() >= self._busy_rate:
+            return None
+        status, kind = (503, "server_error") if self._rng.random() < 0.5 else (429, "rate_limit_error")  # noqa: PLR2004
+        body = error_body("The simulated provider is busy.", kind=kind, dialect=dialect_of(call.url))
+        before = (Pause(BUSY_S / self._speed),)
+        return Play((body,), status, {**JSON, "retry-after": "1"}, before)
+
+    def _play(self, call: UpstreamCall) -> Play:
+        dialect = dialect_of(call.url)
+        fields = _fields(call.body)
+        if dialect == "embeddings":
+            return self._embed(fields)
+        prompt = pieces_of(prompt_text(dialect, fields))
+        if dialect == "count_tokens":
+            return Play((whole(Answer(usage=Usage(input_miss=len(prompt))), dialect),), before=(self._first(0),))
+        said = pieces_of(answer_text(dialect, fields))
+        told = said[: _cap(fields)]
+        hit = self._hit(call, fields, prompt, told)
+        n = _choices(fields)
+        answer = Answer(
+            pieces=told,
+            usage=Usage(len(prompt) - hit, hit, 0, len(told) * n),
+            model=str(fields.get("model", "")),
+            id=f"{'msg' if dialect == 'messages' else 'chatcmpl'}-sim-{self._served:08d}",
+            created=int(self._clock.now()),
+            finish="stop" if len(told) == len(said) else "length",
+            n=n,
+        )
+        return self._form(dialect, fields, answer)
+
+    def _hit(self, call: UpstreamCall, fields: Mapping[str, Any], prompt: list[str], told: list[str]) -> int:
+        """Look the prompt up in the prefix cache and put it there with its answer. ``user_id`` splits the cache."""
+        account = f"{call.provider.name}/{fields.get('user_id', '')}"
+        now = self._clock.now()
+        hit = self._prefixes.hit_tokens(account, prompt, now)
+        self._prefixes.store(account, [*prompt, *told], now)
+        return hit
+
+    def _form(self, dialect: str, fields: Mapping[str, Any], answer: Answer) -> Play:
+        """The answer and its pace."""
+        first = self._first(answer.usage.input_miss if answer.usage else 0)
+        if fields.get("stream") is not True:
+            writing_s = sum(self._around(TOKEN_S) for _ in answer.pieces)
+            return Play((whole(answer, dialect),), before=(first, Pause(writing_s)))
+        options = fields.get("stream_options")
+        usage = isinstance(options, dict) and options.get("include_usage") is True
+        steps: list[Step] = []
+        for event in events(answer, dialect, usage=usage):
+            steps += [event, Pause(self._around(TOKEN_S))]
+        return Play(steps, headers=SSE, before=(first,))
+
+    def _embed(self, fields: Mapping[str, Any]) -> Play:
+        wanted = fields.get("dimensions")
+        dimensions = min(wanted, MAX_DIMENSIONS) if isinstance(wanted, int) and wanted > 0 else DIMENSIONS
+        tokens = len(pieces_of(prompt_text("embeddings", fields)))
+        answer = Answer(
+            usage=Usage(input_miss=tokens),
+            model=str(fields.get("model", "")),
+            vectors=[vector_of(value, dimensions) for value in embedded_values(fields)],
+            base64=fields.get("encoding_format") == "base64",
+        )
+        return Play((whole(answer, "embeddings"),), before=(self._first(tokens),))
+
+    def _first(self, uncached: int) -> Pause:
+        return Pause(self._around(FIRST_BYTE_S) + uncached * PREFILL_S / self._speed)
+
+    def _around(self, median_s: float) -> float:
+        """A log-normal time around its median (Box-Muller)."""
+        radius = math.sqrt(-2 * math.log(1 - self._rng.random()))
+        normal = radius * math.cos(2 * math.pi * self._rng.random())
+        return median_s * math.exp(SPREAD * normal) / self._speed
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        fields = msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _cap(fields: Mapping[str, Any]) -> int:
+    """The most tokens the request allows."""
+    caps = [fields.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    return min([cap for cap in caps if isinstance(cap, int) and cap > 0], default=100_000)
+
+
+def _choices(fields: Mapping[str, Any]) -> int:
+    n = fields.get("n")
+    return n if isinstance(n, int) and n > 0 else 1
