@@ -48,6 +48,12 @@ VLLM = Kind(
     private=True,
 )
 ANYWHERE = Kind(name="anywhere", adapter="openai", needs_key=False)
+ENGINE = Kind(
+    name="engine",
+    adapter="openai",
+    base_urls=dict.fromkeys(("chat", "messages"), "http://127.0.0.1:30000/v1"),
+    needs_key=False,
+)
 SIM = Kind(
     name="sim",
     adapter="sim",
@@ -56,4 +62,4 @@ SIM = Kind(
     price_book="sim",
     default_models=("sim-chat", "sim-embed"),
 )
-KINDS = {kind.name: kind for kind in (DEEPSEEK, OPENAI, ANTHROPIC, VLLM, ANYWHERE, SIM)}
+KINDS = {kind.name: kind for kind in (DEEPSEEK, OPENAI, ANTHROPIC, VLLM, ANYWHERE, ENGINE, SIM)}

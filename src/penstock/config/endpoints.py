@@ -53,12 +53,12 @@ def is_priced(section: ProviderSection, kind: Kind) -> bool:
 
 
 def _moved(urls: dict[str, str], base_url: str) -> dict[str, str]:
-    """The kind's dialects at another base; Anthropic's keeps its own path, so only on the same origin or alone."""
-    messages = urls.pop("messages", None)
-    if messages and not urls:
-        return {"messages": base_url}
+    """The kind's dialects at another base. An Anthropic base of its own path stays, but only on the same origin."""
+    messages = urls.get("messages")
+    if messages and messages != urls.get("chat", messages):
+        del urls["messages"]
     moved = dict.fromkeys(urls or _OPENAI_DIALECTS, base_url)
-    if messages and origin(messages) == origin(base_url):
+    if messages and "messages" not in moved and origin(messages) == origin(base_url):
         moved["messages"] = messages
     return moved
 
