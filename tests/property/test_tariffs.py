@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.config.prices import chinese_holidays, load_book
@@ -105,6 +105,18 @@ def test_a_span_holds_from_end_to_end(schedule: Schedule, at: float, share: floa
     assert span.since <= at < span.until
     inside = min(span.since + share * (span.until - span.since), span.until - 0.001)
     assert schedule.span(max(inside, span.since)).peak == span.peak
+
+
+@settings(max_examples=40)
+@given(schedules(), changes)
+def test_the_spans_around_a_clock_change_hold_every_minute(schedule: Schedule, change: float) -> None:
+    """Hours that are skipped or come twice: each span, walked minute by minute, is what it says."""
+    at = change - 5400
+    while at < change + 5400:
+        span = schedule.span(at)
+        inside = range(int(at // 60) + 1, min(int(span.until // 60), int(change // 60) + 90))
+        assert all(schedule.span(minute * 60).peak == span.peak for minute in inside)
+        at = span.until
 
 
 @given(schedules(), instants)

@@ -121,6 +121,7 @@ def test_rates_say_where_they_come_from() -> None:
         (", output: 1}", "}", 12, "models.new.prices[0].peak[0].output: is missing"),
         ("up_to: 32000, ", "", 13, "models.new.prices[0].off_peak: has tiers out of order"),
         ("input: 0.2, output: 0.6", "up_to: 9, input: 0.2, output: 0.6", 13, "tiers out of order; sort them by up_to"),
+        ("0.5}, {input", "0.5}, {up_to: 32000, input: 1, output: 1}, {input", 13, "has tiers out of order"),
         ("up_to: 32000", "up_to: 32k", 13, "models.new.prices[0].off_peak[0].up_to: is no number of tokens"),
         ("source: https://maker.example/pricing\n", "note: x\n", 9, "models.new.prices[0].source: is missing"),
         ("date: 2026-02-02", "date: yesterday", 15, "models.new.prices[0].date: is no date; write one like 2026-09-10"),
@@ -144,10 +145,12 @@ def test_an_entry_may_end_before_the_next_and_not_after_it() -> None:
     """An early end is a gap, which `check` reports; a late one is an overlap, which is a mistake."""
     early = changed("from: 2026-01-01T00:00Z", "from: 2026-01-01T00:00Z\n        until: 2026-01-15T00:00Z")
     assert read(early)[0].entries["CNY"][0].until == epoch("2026-01-15T00:00Z")
+    exact = early.replace("until: 2026-01-15", "until: 2026-02-01")
+    assert read(exact)[0].entries["CNY"][0].until == epoch("2026-02-01T00:00Z")
     late = early.replace("until: 2026-01-15", "until: 2026-02-15")
     assert "overlaps the entry on line 17" in mistakes(late)[0]
-    backwards = early.replace("until: 2026-01-15", "until: 2025-01-15")
-    assert "ends before it begins" in mistakes(backwards)[0]
+    for end in ("2025-01-15", "2026-01-01"):
+        assert "ends before it begins" in mistakes(early.replace("until: 2026-01-15", f"until: {end}"))[0]
 
 
 def test_no_name_stands_for_two_models_at_once() -> None:

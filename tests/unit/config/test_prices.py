@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.config.price_file import read_price_file
 from penstock.config.prices import chinese_holidays, load_book, price_directory
 from penstock.core.coverage import gaps
 from penstock.core.money import to_nano
@@ -36,9 +37,7 @@ def test_a_hit_never_costs_more_than_a_miss() -> None:
 
 def test_off_peak_is_cheaper_in_every_bucket() -> None:
     """Peak and off-peak are not mixed up."""
-    timed = [
-        entry for model in load_book().all for own in model.entries.values() for entry in own if entry.schedule
-    ]
+    timed = [entry for model in load_book().all for own in model.entries.values() for entry in own if entry.schedule]
     pairs = [(peak.rates, off.rates) for entry in timed for peak, off in zip(entry.peak, entry.off_peak, strict=True)]
     assert pairs
     assert all(low < high for peak, off in pairs for low, high in zip(off[:4], peak[:4], strict=True))
@@ -88,7 +87,9 @@ def test_the_calendar_knows_the_published_years() -> None:
         date(2026, 4, 6), date(2026, 5, 1), date(2026, 5, 4), date(2026, 5, 5), date(2026, 6, 19), date(2026, 9, 25),
         *(date(2026, 10, day) for day in (1, 2, 5, 6, 7)),
     }  # fmt: skip
-    assert not {date(2026, 1, 4), date(2026, 9, 20), date(2026, 10, 10)} & holidays[2026]
+    assert date(2026, 10, 3) in holidays[2026]
+    plain_saturday, made_workdays = date(2026, 11, 21), {date(2026, 1, 4), date(2026, 9, 20), date(2026, 10, 10)}
+    assert not {plain_saturday, *made_workdays} & holidays[2026]
     assert 2024 in holidays
     assert 2100 not in holidays
 
@@ -109,6 +110,14 @@ def test_a_directory_without_price_files_is_a_mistake(tmp_path: Path) -> None:
     """An installation that lost its prices does not serve unpriced."""
     with pytest.raises(ConfigError, match="holds no price file"):
         load_book(tmp_path)
+
+
+def test_the_reference_shows_a_file_that_reads() -> None:
+    """The example of docs/reference/prices.md is a price file."""
+    reference = price_directory().parent / "docs" / "reference" / "prices.md"
+    example = reference.read_text("utf-8").partition("```yaml\n")[2].partition("```")[0]
+    (model,) = read_price_file("deepseek", "prices.md", example.encode(), {"CN": chinese_holidays()})
+    assert model.name == "deepseek-flash"
 
 
 def test_the_shipped_lists_are_found() -> None:

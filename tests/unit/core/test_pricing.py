@@ -38,7 +38,7 @@ def test_own_prices_become_rates() -> None:
     assert flat_rates(*OWN, Decimal("0.25"), currency="CNY", source="config").cache_write == 250_000_000
 
 
-@pytest.mark.parametrize("price", ["0.0000000001", "-1", "NaN"])
+@pytest.mark.parametrize("price", ["0.0000000001", "-0.000000001", "NaN"])
 def test_an_unusable_own_price_is_refused(price: str) -> None:
     """More than 9 decimals, below zero, no number: named when the config is loaded, not when a call is settled."""
     with pytest.raises(PriceError, match="a configured price is unusable"):

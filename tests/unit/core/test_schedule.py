@@ -107,4 +107,7 @@ def test_a_clock_change_moves_the_windows() -> None:
     in_spring = [nights.span(epoch(at)).peak for at in ("2026-03-08T06:29Z", "2026-03-08T06:30Z", "2026-03-08T07:00Z")]
     in_autumn = [nights.span(epoch(at)).peak for at in ("2026-11-01T05:30Z", "2026-11-01T06:00Z", "2026-11-01T06:30Z")]
     assert in_spring == [False, True, False]
+    assert nights.span(epoch("2026-03-08T06:55Z")).until == epoch("2026-03-08T07:00Z")
+    odd = Schedule("odd", ZoneInfo("America/New_York"), (Window(97, 150),), True, WEEK, None)
+    assert odd.span(epoch("2026-11-01T06:31Z")).until == epoch("2026-11-01T06:37Z")
     assert in_autumn == [True, False, True]
