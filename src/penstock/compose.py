@@ -1,6 +1,6 @@
 """The composition root: settings -> stores, providers, stages -> Gateway. The only namer of concrete parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.background.ticker import Ticker
@@ -10,7 +10,7 @@ from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import LedgerRow
 from penstock.core.retry import RetryBudget
-from penstock.errors import ConfigError, PenstockError
+from penstock.errors import ConfigError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.accounts import Accounts
@@ -23,7 +23,7 @@ from penstock.pipeline.join import Flights, Join
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.limit import Gate, Limit
 from penstock.pipeline.once import Once
-from penstock.pipeline.record import Record
+from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.route import Route
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
@@ -36,8 +36,6 @@ from penstock.stores.pepper import open_pepper
 
 REFRESH_KEYS_S = 1.0
 SWEEP_S = 30.0
-
-StatusOf = Callable[[PenstockError], int]
 
 
 @dataclass(slots=True)

@@ -24,8 +24,8 @@ def walk(plan: list[Target], retry: Retry = Retry.ANYWHERE, chance: float = 0.5)
     made = [Made(0, retry, None)]
     steps = []
     while (step := next_step(plan, made, SCHEDULE, chance)) is not None:
-        steps.append((step.index, step.delay_s))
-        made.append(Made(step.index, retry, None))
+        steps.append((step.place, step.delay_s))
+        made.append(Made(step.place, retry, None))
     return steps
 
 
@@ -62,12 +62,12 @@ def test_the_walk_is_bounded(plan: list[Target], chance: float, attempts: int, d
     schedule = Schedule(attempts, 1.0)
     made = [Made(0, data.draw(st.sampled_from(Retry)), None)]
     while (step := next_step(plan, made, schedule, chance)) is not None:
-        barred = {plan[m.index].account for m in made if m.retry is not Retry.ANYWHERE}
-        assert plan[step.index].account not in barred
-        repeated = step.index in [m.index for m in made]
+        barred = {plan[m.place].account for m in made if m.retry is not Retry.ANYWHERE}
+        assert plan[step.place].account not in barred
+        repeated = step.place in [m.place for m in made]
         assert (step.delay_s > 0) == repeated
         assert step.delay_s <= 1.2 * 2 ** (attempts - 2) or not repeated
-        made.append(Made(step.index, data.draw(st.sampled_from(Retry)), None))
+        made.append(Made(step.place, data.draw(st.sampled_from(Retry)), None))
         assert len(made) <= attempts
 
 

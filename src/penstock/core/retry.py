@@ -7,6 +7,7 @@ floor, so an outage costs at most that share more calls.
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from penstock.errors import Retry
@@ -24,25 +25,27 @@ class Schedule(NamedTuple):
     backoff_s: float
 
 
-class Target(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Target:
     """A planned deployment as retry sees it: its name and the account that pays for it."""
 
     id: str
     account: str
 
 
-class Made(NamedTuple):
-    """An attempt that failed: its target's index in the plan, whether another may cure it, its Retry-After."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An attempt that failed: its target's place in the plan, whether another may cure it, its Retry-After."""
 
-    index: int
+    place: int
     retry: Retry
     retry_after_s: float | None
 
 
 class Step(NamedTuple):
-    """Call ``index`` of the plan after ``delay_s``."""
+    """Call the target in that ``place`` of the plan after ``delay_s``."""
 
-    index: int
+    place: int
     delay_s: float
 
 
@@ -54,19 +57,19 @@ def next_step(targets: Sequence[Target], made: Sequence[Made], schedule: Schedul
     """
     if len(made) >= schedule.attempts or made[-1].retry is Retry.NEVER:
         return None
-    barred = {targets[failed.index].account for failed in made if failed.retry is not Retry.ANYWHERE}
-    allowed = [index for index, target in enumerate(targets) if target.account not in barred]
-    tried = [failed.index for failed in made]
-    for index in allowed:
-        if index not in tried:
-            return Step(index, 0.0)
+    barred = {targets[failed.place].account for failed in made if failed.retry is not Retry.ANYWHERE}
+    allowed = [place for place, target in enumerate(targets) if target.account not in barred]
+    tried = [failed.place for failed in made]
+    for place in allowed:
+        if place not in tried:
+            return Step(place, 0.0)
     if not allowed:
         return None
-    index = min(allowed, key=lambda candidate: (tried.count(candidate), candidate))
+    place = min(allowed, key=lambda candidate: (tried.count(candidate), candidate))
     repeats = len(tried) - len(set(tried))
     delay = schedule.backoff_s * 2**repeats * (1 - JITTER + 2 * JITTER * chance)
-    asked = [failed.retry_after_s for failed in made if failed.index == index and failed.retry_after_s is not None]
-    return Step(index, max([delay, *asked[-1:]]))
+    asked = [failed.retry_after_s for failed in made if failed.place == place and failed.retry_after_s is not None]
+    return Step(place, max([delay, *asked[-1:]]))
 
 
 class RetryBudget:

@@ -59,22 +59,22 @@ class Attempt:
         targets = [Target(deployment.id, deployment.provider.name) for deployment in candidates]
         total_at = exchange.started + exchange.model.timeouts.total_s
         made: list[Made] = []
-        index = 0
+        place = 0
         while True:
             if exchange.unwanted:
                 raise ClientGone("the client left before its answer")
-            call = Call(exchange, candidates[index], deadline, total_at, self._world)
+            call = Call(exchange, candidates[place], deadline, total_at, self._world)
             try:
                 return await call.open()
             except UpstreamError as error:
-                made.append(Made(index, error.retry, error.retry_after_s))
+                made.append(Made(place, error.retry, error.retry_after_s))
                 step = self._next(targets, made, total_at)
                 if step is None:
                     raise
             finally:
                 exchange.stoppable = exchange.stoppable or not call.streaming
             await self._clock.sleep(step.delay_s)
-            index = step.index
+            place = step.place
 
     def _next(self, targets: list[Target], made: list[Made], total_at: float) -> Step | None:
         """The next call, unless it would come too late or the retry budget is used up."""

@@ -5,7 +5,7 @@ events, ``total`` over the whole exchange. A provider's keep-alives are waiting,
 it is settled exactly once, with the usage the provider reported, else our own count, marked as estimated.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import BadAnswer, ClientGone, PenstockError, ProviderBusy, ProviderTimeout
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.stream import Batch, retold
+from penstock.pipeline.stream import Batch, Stream, retold
 from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamResponse
 from penstock.wire.answers import capacity_cut, upstream_id
 from penstock.wire.fold import Fold, fold_for
@@ -150,9 +150,7 @@ class Call:
             pass
         return Reply(200, body=self._exchange.answer() or b"")
 
-    async def _batches(
-        self, response: UpstreamResponse, parser: SseParser, first: Batch
-    ) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, response: UpstreamResponse, parser: SseParser, first: Batch) -> Stream:
         """The stream from its first data event; ends with the answer, or raises what broke it."""
         outcome = ClientGone.kind
         try:

@@ -1,7 +1,7 @@
 """One request through the gateway and its answer: the typed state that the stages share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from penstock.errors import PenstockError
 from penstock.pipeline.first import First
 from penstock.pipeline.flight import Flight
 from penstock.pipeline.standing import Standing
-from penstock.pipeline.stream import Batch
+from penstock.pipeline.stream import Stream
 from penstock.wire.fold import Fold
 
 
@@ -66,7 +66,7 @@ class Reply:
 
     status: int
     body: bytes = b""
-    batches: AsyncIterator[Batch] | None = None
+    batches: Stream | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -5,14 +5,12 @@ follows. When a leader ends for a reason of its own or a transient error before 
 takes over, once; an error that another call cannot cure goes to all who joined.
 """
 
-from collections.abc import AsyncGenerator
-
 from penstock.core.records import ShareRow
 from penstock.errors import ClientGone, Origin, PenstockError, Retry, UpstreamError
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.flight import Flight
 from penstock.pipeline.sharing import SHAREABLE, Sharing
-from penstock.pipeline.stream import Batch, retold
+from penstock.pipeline.stream import Stream, retold
 from penstock.ports import Clock
 from penstock.wire.sse import Event
 
@@ -91,7 +89,7 @@ class Join:
             return Reply(200, batches=retold(exchange.asked.dialect, whole))
         return Reply(200, body=whole)
 
-    async def _batches(self, exchange: Exchange, flight: Flight) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, exchange: Exchange, flight: Flight) -> Stream:
         """The leader's stream from its start; the caller has counted us among the followers."""
         sent = 0
         try:

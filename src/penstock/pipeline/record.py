@@ -1,6 +1,6 @@
 """record: outermost, so it sees every refusal and the settled cost; one ledger row for every exchange."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
@@ -21,18 +21,14 @@ class Meter(Protocol):
         ...
 
 
-class Statuses(Protocol):
-    """The table from errors to HTTP statuses."""
-
-    def __call__(self, error: PenstockError) -> int:
-        """The status the client gets."""
-        ...
+StatusOf = Callable[[PenstockError], int]
+"""The table from errors to the HTTP statuses that clients get."""
 
 
 class Record:
     """Writes the ledger row and the metrics of every exchange, whatever ended it."""
 
-    def __init__(self, clock: Clock, ledger: Ledger, meter: Meter, accounts: Accounts, status_of: Statuses) -> None:
+    def __init__(self, clock: Clock, ledger: Ledger, meter: Meter, accounts: Accounts, status_of: StatusOf) -> None:
         self._clock = clock
         self._ledger = ledger
         self._meter = meter
@@ -60,10 +56,16 @@ class Record:
         self._meter.observe(row, exchange.attempts, exchange.shares)
 
     def _sum_up(self, exchange: Exchange) -> None:
-        """Cost = its shares; baseline = its usage straight at the model's baseline deployment, priced at arrival."""
+        """Cost = its shares; baseline = its usage straight at the model's baseline deployment, priced at arrival.
+
+        A failed exchange saved nothing: its baseline is what it cost.
+        """
         unpriced = any(attempt.charged_book_nano is None for attempt in exchange.attempts)
         exchange.cost_nano = None if unpriced else sum(share.amount_nano for share in exchange.shares)
         baseline = exchange.model.baseline
+        if exchange.error is not None:
+            exchange.baseline_nano = exchange.cost_nano
+            return
         if baseline is None or not exchange.usage.total:
             return
         priced = self._accounts.charge(baseline, exchange.usage, exchange.at)

@@ -21,13 +21,13 @@ when its last byte is sent or its client is gone.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol, cast
+from typing import Protocol
 
 from penstock.errors import ClientGone, PenstockError
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.stream import Batch
+from penstock.pipeline.stream import Batch, Stream
 from penstock.wire.sse import Event
 
 log = logging.getLogger(__name__)
@@ -82,17 +82,16 @@ class Pipeline:
         exchange.reply = reply
         if reply is not None and reply.batches is not None and exchange.error is None:
             exchange.streamed = True
-            reply.batches = self._flow(exchange, reply, entered)
+            reply.batches = self._flow(exchange, reply.batches, entered)
             return reply
         if reply is not None:
             self._tap_whole(exchange, reply, entered)
         self._leave(exchange, entered)
         return exchange.reply
 
-    async def _flow(self, exchange: Exchange, reply: Reply, entered: int) -> AsyncGenerator[Batch, None]:
+    async def _flow(self, exchange: Exchange, source: Stream, entered: int) -> Stream:
         """The stream through the taps; its end, however it comes, ends the exchange."""
         taps = self._taps[entered]
-        source = cast("AsyncGenerator[Batch, None]", reply.batches)
         try:
             async with aclosing(source):
                 async for batch in source:
@@ -131,11 +130,12 @@ class Pipeline:
 def _tapped(exchange: Exchange, taps: tuple[Tap, ...], batch: Batch) -> Batch:
     passed: Batch = []
     for event in batch:
-        kept: Event | None = event
+        kept = event
         for tap in taps:
-            kept = tap(exchange, kept)
-            if kept is None:
+            seen = tap(exchange, kept)
+            if seen is None:
                 break
+            kept = seen
         else:
             passed.append(kept)
     return passed

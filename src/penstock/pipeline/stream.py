@@ -9,12 +9,16 @@ Batch = list[Event]
 """The events of one upstream read: one send to the client."""
 
 
-async def told(batches: Iterable[Batch]) -> AsyncGenerator[Batch, None]:
+Stream = AsyncGenerator[Batch, None]
+"""An answer on its way. Closing it, or reading it to its end, ends what stands behind it."""
+
+
+async def told(batches: Iterable[Batch]) -> Stream:
     """Batches that are all there already."""
     for batch in batches:
         yield batch
 
 
-def retold(dialect: str, whole: bytes) -> AsyncGenerator[Batch, None]:
+def retold(dialect: str, whole: bytes) -> Stream:
     """A whole answer as the stream that would have carried it, usage included."""
     return told([unfold(dialect, whole, include_usage=True)])

@@ -8,7 +8,7 @@ sent with its cost in the headers, a stream one batch per send. A streaming aske
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from penstock.config.settings import Settings
 from penstock.core.money import format_amount
@@ -16,6 +16,7 @@ from penstock.errors import BodyTooLarge, ClientGone, PenstockError, UnknownKey,
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.run import Pipeline
+from penstock.pipeline.stream import Stream
 from penstock.ports import Clock, Ids
 from penstock.server.head import MODEL_LISTS, Headers, find_dialect, read_asked, read_credential, read_headers
 from penstock.server.models import list_models
@@ -158,7 +159,7 @@ class Answering:
         if reply is None:
             await self._fail()
         elif reply.batches is not None:
-            await self._stream(reply)
+            await self._stream(reply, reply.batches)
         elif self._begun:
             await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
         else:
@@ -175,10 +176,10 @@ class Answering:
                 headers.append((b"x-penstock-saved", f"{format_amount(baseline - cost)} {currency}".encode()))
         await _send_whole(self._send, reply.status, reply.body, headers)
 
-    async def _stream(self, reply: Reply) -> None:
+    async def _stream(self, reply: Reply, batches: Stream) -> None:
         """Batch by batch; an error after the first byte is an event of the stream."""
         send, exchange = self._send, self._exchange
-        async with aclosing(cast("Any", reply.batches)) as batches:
+        async with aclosing(batches):
             async for batch in batches:
                 if not self._begun:
                     await self._begin(self._headers(reply))
