@@ -159,6 +159,7 @@ class Connection(HttpToolsProtocol):
             return
         self._read = data
         super().data_received(data)
+        self._read = b""
         if phase == BODY:
             self._body_bytes += len(data)
         elif self._phase == HEAD:
