@@ -31,6 +31,7 @@ class LruAgainstList(RuleBasedStateMachine):
         while sum(entry[2] for entry in self.model) > MAX_BYTES:
             gone.append(self.model.pop(0))
         assert self.index.put(key, self.values, size, self.now + ttl) == [entry[1] for entry in gone]
+        assert len(self.index._ends) <= 2 * len(self.index) + 64  # noqa: SLF001 - a leak that nothing else shows
 
     @rule(key=KEYS, size=st.integers(MAX_BYTES + 1, MAX_BYTES + 9))
     def put_too_large(self, key: int, size: int) -> None:
@@ -77,10 +78,9 @@ class LruAgainstList(RuleBasedStateMachine):
 
     @invariant()
     def same_size(self) -> None:
-        """Entries and bytes are those of the model, within the bound, and stale ends are cleared out."""
+        """Entries and bytes are those of the model, and within the bound."""
         assert len(self.index) == len(self.model)
         assert self.index.bytes == sum(entry[2] for entry in self.model) <= MAX_BYTES
-        assert len(self.index._ends) <= 2 * len(self.index) + 65  # noqa: SLF001 - the bound on what nobody sees
 
 
 TestLruAgainstList = LruAgainstList.TestCase

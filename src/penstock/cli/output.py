@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -95,7 +96,7 @@ def _plain_table(rows: Sequence[Row], total: Row | None, title: str) -> str:
     lines = [names, *([_cell(row.get(name, "")) for name in names] for row in rows)]
     if total:
         lines.append([_cell(_total_of(total, rows[0], name)) for name in names])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     right = [_numeric(rows, name) for name in names]
     text = ["  ".join(map(_aligned, line, widths, right)).rstrip() for line in lines]
     return "\n".join([title, *text] if title else text)
@@ -107,7 +108,8 @@ def _total_of(total: Row, first: Row, name: str) -> object:
 
 
 def _aligned(text: str, width: int, right: bool) -> str:  # noqa: FBT001 - mapped over columns
-    return text.rjust(width) if right else text.ljust(width)
+    space = " " * (width - cell_len(text))  # Chinese characters take two columns
+    return space + text if right else text + space
 
 
 def _numeric(rows: Sequence[Row], name: str) -> bool:

@@ -1,0 +1,317 @@
+"""``penstock spend``, ``keys`` and ``cache``: on the store alone, and through a server that runs."""
+
+import asyncio
+import hashlib
+import hmac
+import http.server
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from penstock.cli.main import run
+from penstock.clock import SystemClock
+from penstock.core.usage import Usage
+from penstock.ports import KeyRecord, StoredAnswer, Stores
+from penstock.stores.open import open_stores
+from tests.support.ledger_rows import attempt_row, exchange_row, share_row
+
+T = TypeVar("T")
+
+
+@dataclass
+class Place:
+    """A directory with a config and a store; the commands run in it."""
+
+    directory: Path
+    capsys: pytest.CaptureFixture[str]
+    admin_port: int
+    token: str = "t0ken"
+    errors: str = field(default="", init=False)
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What the command printed; it must end with ``code``."""
+        ended = run([*arguments, "-c", str(self.directory / "penstock.yaml")])
+        printed = self.capsys.readouterr()
+        self.errors = printed.err
+        assert ended == code, printed.err
+        return printed.out
+
+    def json(self, *arguments: str) -> Any:
+        """The same, as JSON."""
+        return msgspec.json.decode(self.run(*arguments, "--format", "json"))
+
+    def with_stores(self, act: Callable[[Stores], Awaitable[T]]) -> T:
+        """Do something with the store, as a server would."""
+
+        async def acted() -> T:
+            stores = await open_stores(
+                "sqlite:penstock.db",
+                self.directory,
+                max_answer_bytes=1 << 20,
+                sync="normal",
+                on_lost=lambda _rows, reason: pytest.fail(reason),
+                clock=SystemClock(),
+            )
+            try:
+                return await act(stores)
+            finally:
+                await stores.close()
+
+        with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+            return runner.run(acted())
+
+
+@pytest.fixture
+def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+    """Nobody listens on the admin port: it is bound and not listened on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        made = Place(tmp_path, capsys, bound.getsockname()[1])
+        (tmp_path / "penstock.yaml").write_text(
+            f"server: {{admin_listen: 127.0.0.1:{made.admin_port}, admin_token: {made.token}}}\n"
+            "store: sqlite:penstock.db\ncurrency: CNY\n"
+        )
+        yield made
+
+
+async def a_day_of_traffic(stores: Stores) -> None:
+    """A priced request, a hit of it, and a failure that cost something."""
+    now = SystemClock().now()
+    usage = Usage(100, 0, 0, 50, 0)
+    common: dict[str, Any] = {"at": now - 60, "usage": usage, "tags": {"env": "prod"}}
+    stores.ledger.append(
+        [
+            exchange_row("ex_1", cost_nano=123_456_789, baseline_nano=123_456_789, attempts=1, **common),
+            attempt_row("at_1", "ex_1", charged_book_nano=123_456_789),
+            share_row("at_1", "ex_1", 123_456_789),
+        ]
+    )
+    stores.ledger.append(
+        [
+            exchange_row("ex_2", cost_nano=0, baseline_nano=123_456_789, cache="exact", **common),
+            share_row("at_1", "ex_2", 0, "exact"),
+        ]
+    )
+    stores.ledger.append(
+        [
+            exchange_row(
+                "ex_3", at=now - 60, model="pro", cost_nano=5, baseline_nano=0, outcome="provider_busy", status=503
+            ),
+            attempt_row("at_3", "ex_3", outcome="provider_busy", charged_book_nano=5),
+            share_row("at_3", "ex_3", 5),
+        ]
+    )
+    stores.ledger.append([exchange_row("ex_4", at=now - 86_400 * 40, cost_nano=10**9, baseline_nano=10**9)])
+    await stores.ledger.flush()
+
+
+def test_spend_prints_rows_and_total(place: Place) -> None:
+    """Grouped, dearest first, amounts exact to the nano-unit; older than ``--since`` is left out."""
+    place.with_stores(a_day_of_traffic)
+    report = place.json("spend", "--by", "model", "--since", "7d")
+    assert report["rows"][0] == {
+        "model": "flash", "requests": 2, "tokens": 300, "cost": "0.123456789", "cost_per_request": "0.061728394",
+        "baseline": "0.246913578", "saved": "0.123456789", "wasted": "0.000000000", "currency": "CNY", "unpriced": 0,
+        "errors": 0,
+    }  # fmt: skip
+    assert report["rows"][1]["wasted"] == "0.000000005"
+    assert (report["total"]["requests"], report["total"]["errors"], report["total"]["cost"]) == (3, 1, "0.123456794")
+    assert place.json("spend", "--since", "all")["total"]["requests"] == 4
+
+
+def test_spend_by_lever_says_what_saved(place: Place) -> None:
+    """The saving stands with the lever that made it."""
+    place.with_stores(a_day_of_traffic)
+    saved = {row["lever"]: row["saved"] for row in place.json("spend", "--by", "lever")["rows"]}
+    assert saved == {"direct": "-0.000000005", "exact": "0.123456789"}
+
+
+def test_spend_has_a_table_and_csv(place: Place) -> None:
+    """The same figures for eyes and for spreadsheets."""
+    place.with_stores(a_day_of_traffic)
+    assert "0.123457" in place.run("spend", "--by", "tag")
+    assert (
+        place.run("spend", "--by", "tag", "--format", "csv").splitlines()[1].startswith("env=prod,2,300,0.123456789,")
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--by", "colour"], ["--since", "gestern"], ["--timezone", "Mars/Olympus", "--since", "2026-01-01"]]
+)
+def test_spend_refuses_what_it_does_not_understand(place: Place, wrong: list[str]) -> None:
+    """Bad usage is exit code 2."""
+    place.run("spend", *wrong, code=2)
+
+
+def test_reading_without_a_store_says_so(place: Place) -> None:
+    """Exit code 1, a sentence, and no file made."""
+    for command in (["spend"], ["keys", "list"], ["cache", "stats"]):
+        place.run(*command, code=1)
+        assert "there is no store" in place.errors
+    assert not (place.directory / "penstock.db").exists()
+
+
+def test_show_prints_every_row_of_an_exchange(place: Place) -> None:
+    """Itself, its attempt, its share; an unknown one is exit code 1."""
+    place.with_stores(a_day_of_traffic)
+    assert [row["row"] for row in place.json("spend", "show", "ex_1")["rows"]] == ["exchange", "attempt", "share"]
+    assert "cost_nano" in place.run("spend", "show", "ex_1")
+    place.run("spend", "show", "ex_9", code=1)
+
+
+def test_a_key_is_shown_once_and_kept_as_a_keyed_hash(place: Place) -> None:
+    """The store holds the HMAC under the pepper beside it, and never the key."""
+    made = place.json("keys", "create", "ci", "--team", "a", "--models", "x, y", "--rpm", "5", "--expires", "30d")[
+        "rows"
+    ][0]
+    records = place.with_stores(_keys)
+    pepper = (place.directory / "penstock.db.secret").read_bytes().strip()
+    assert [record.digest for record in records] == [hmac.digest(pepper, made["key"].encode(), hashlib.sha256).hex()]
+    assert (records[0].models, records[0].rpm, records[0].team) == (("x", "y"), 5, "a")
+    assert records[0].expires_at == records[0].created_at + 30 * 86_400
+    assert made["key"].encode() not in (place.directory / "penstock.db").read_bytes()
+    assert made["key"] not in place.run("keys", "list")
+
+
+async def _keys(stores: Stores) -> list[KeyRecord]:
+    return list(await stores.keys.list())
+
+
+def test_keys_are_listed_and_revoked(place: Place) -> None:
+    """By name; twice is exit code 1, as is creating a name that lives."""
+    place.run("keys", "create", "ci")
+    place.run("keys", "create", "ci", code=1)
+    place.run("keys", "revoke", "ci")
+    place.run("keys", "revoke", "ci", code=1)
+    place.run("keys", "create", "ci")
+    assert [row["state"] for row in place.json("keys", "list")["rows"]] == ["revoked", "live"]
+
+
+@pytest.mark.parametrize("wrong", [["create", "x", "--rpm", "0"], ["create", "x", "--expires", "soon"], ["create"]])
+def test_keys_refuses_what_it_does_not_understand(place: Place, wrong: list[str]) -> None:
+    """Bad usage is exit code 2."""
+    place.run("keys", *wrong, code=2)
+
+
+async def two_answers(stores: Stores) -> None:
+    """One of the open mode, one of a key that the store knows."""
+    await stores.keys.add(KeyRecord(id="key_1", name="ci", digest="d", prefix="psk-", created_at=0.0))
+    for number, tenant in enumerate(["anonymous", "key_1"]):
+        answer = StoredAnswer(
+            body=b"{}", stored_at=1.0, expires_at=SystemClock().now() + 600, attempt_id="at_1", model=f"m{number}",
+            tenant=tenant, tags=("env=prod",), deployment="d", usage=Usage(), estimated=False,
+        )  # fmt: skip
+        stores.answers.put(bytes([number] * 32), answer)
+
+
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        (["--key", "ci"], ["m0"]),
+        (["--key", "anonymous"], ["m1"]),
+        (["--model", "m1"], ["m0"]),
+        (["--tag", "env=prod", "--model", "m0"], ["m1"]),
+        (["--all"], []),
+    ],
+)
+def test_purge_on_the_store_survives(place: Place, what: list[str], left: list[str]) -> None:
+    """What was purged is not there for the next process."""
+    place.with_stores(two_answers)
+    assert place.json("cache", "stats")["total"] == {"entries": 2, "bytes": 4}
+    assert place.run("cache", "purge", *what) == f"Purged {2 - len(left)} answers.\n"
+    assert [row["model"] for row in place.json("cache", "stats")["rows"]] == left
+
+
+def test_purge_wants_to_know_what(place: Place) -> None:
+    """Nothing given is no order to forget everything; an unknown key is a mistake."""
+    place.run("cache", "purge", code=2)
+    place.run("cache", "purge", "--all", "--model", "m", code=2)
+    place.run("cache", "purge", "--key", "nobody", code=1)
+
+
+# --- through a server
+
+
+@dataclass
+class Server:
+    """An admin API that notes what it is asked, and answers as told."""
+
+    status: int = 200
+    answer: bytes = b"{}"
+    asked: list[tuple[str, str, Any, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(place: Place) -> Iterator[Server]:
+    """Listens on an admin port of its own, which the config then names."""
+    made = Server()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            made.asked.append((self.command, self.path, msgspec.json.decode(body), self.headers["authorization"]))
+            self.send_response(made.status)
+            self.send_header("content-length", str(len(made.answer)))
+            self.end_headers()
+            self.wfile.write(made.answer)
+
+        do_DELETE = do_POST  # noqa: N815 - the base class looks it up by this name
+
+        def log_message(self, *_arguments: object) -> None:
+            """Quietly."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        config = place.directory / "penstock.yaml"
+        config.write_text(config.read_text().replace(str(place.admin_port), str(listening.server_port)))
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made
+        listening.shutdown()
+        thread.join()
+
+
+def test_a_running_server_makes_the_key(place: Place, server: Server) -> None:
+    """It is asked with the admin token, and the store is left to it."""
+    server.answer = b'{"id": "key_1", "name": "ci", "key": "psk-x"}'
+    made = place.json("keys", "create", "ci", "--models", "a,b", "--expires", "1d")["rows"]
+    assert made == [{"name": "ci", "id": "key_1", "key": "psk-x"}]
+    wanted = {
+        "name": "ci", "team": "", "models": ["a", "b"], "rpm": None, "tpm": None, "concurrency": None,
+        "expires_in_s": 86_400.0,
+    }  # fmt: skip
+    assert server.asked == [("POST", "/admin/keys", wanted, "Bearer t0ken")]
+    assert not (place.directory / "penstock.db").exists()
+
+
+def test_a_running_server_revokes_and_purges(place: Place, server: Server) -> None:
+    """A name is quoted into the path whatever it is."""
+    place.run("keys", "revoke", "a/b c")
+    server.answer = b'{"purged": 7}'
+    assert place.run("cache", "purge", "--key", "ci", "--tag", "a=b") == "Purged 7 answers.\n"
+    assert [asked[:3] for asked in server.asked] == [
+        ("DELETE", "/admin/keys/a%2Fb%20c", None),
+        ("POST", "/admin/cache/purge", {"key": "ci", "tag": "a=b"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (401, b'{"error": {"message": "the admin token is wrong"}}', "the admin token is wrong"),
+        (404, b"<html>", "is it a Penstock?"),
+        (200, b"<html>", "is it a Penstock?"),
+        (500, b'{"error": "oops"}', "is it a Penstock?"),
+    ],
+)
+def test_a_server_that_refuses_is_quoted(place: Place, server: Server, status: int, answer: bytes, said: str) -> None:
+    """And the store is not written behind its back."""
+    server.status, server.answer = status, answer
+    place.run("keys", "create", "ci", code=1)
+    assert said in place.errors
+    assert not (place.directory / "penstock.db").exists()
