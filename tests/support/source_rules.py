@@ -74,9 +74,18 @@ def modules() -> list[Module]:
     ]
 
 
+def imports(tree: ast.AST) -> Breaches:
+    """Line and dotted name of everything imported anywhere in there."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, each.name) for each in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or "."
+
+
 def foreign_imports(module: Module) -> Breaches:
     """Pure rooms import a named list of modules."""
-    for line, name in _imports(module.tree):
+    for line, name in imports(module.tree):
         if name.split(".")[0] not in PURE_IMPORTS | {"penstock"}:
             yield line, f"imports {name}"
 
@@ -94,7 +103,7 @@ def inner_imports(module: Module) -> Breaches:
     """What a module depends on stands at its top."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            for line, name in _imports(node):
+            for line, name in imports(node):
                 if name.split(".")[0] not in OPTIONAL_EXTRAS:
                     yield line, f"imports {name} inside a function"
 
@@ -126,7 +135,7 @@ def environment_reads(module: Module) -> Breaches:
 
 def clock_reads(module: Module) -> Breaches:
     """Time and chance come through ports. ``asyncio.sleep(0)`` only lets others run."""
-    for line, name in _imports(module.tree):
+    for line, name in imports(module.tree):
         if name.split(".")[0] in CLOCK_MODULES:
             yield line, f"imports {name}"
     for node in ast.walk(module.tree):
@@ -134,14 +143,6 @@ def clock_reads(module: Module) -> Breaches:
             name = ".".join(_dotted(node.func).split(".")[-2:])
             if name in CLOCK_CALLS or (name == "asyncio.sleep" and ast.unparse(node.args[0]) != "0"):
                 yield node.lineno, f"calls {name}()"
-
-
-def _imports(tree: ast.AST) -> Breaches:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, each.name) for each in node.names)
-        if isinstance(node, ast.ImportFrom):
-            yield node.lineno, node.module or "."
 
 
 def _dotted(node: ast.AST) -> str:

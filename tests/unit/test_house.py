@@ -2,14 +2,23 @@
 
 import json
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.source_rules import imports, modules
+
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "tests" / "e2e" / "node"
+
+BROUGHT_ALONG = {"pydantic-core"}
+"""A part of another dependency, with a name of its own."""
+NEVER_IMPORTED = {"tzdata"}
+"""Data that the standard library finds by itself."""
 
 
 def _project() -> dict[str, Any]:
@@ -76,6 +85,16 @@ def test_every_dependency_has_its_reason() -> None:
     rows = [dict(re.findall(r"^\| ([\w-]+) \| (.{10,}) \|$", part, flags=re.MULTILINE)) for part in (run, dev)]
     assert set(rows[0]) == _runtime()
     assert set(rows[1]) == _development()
+
+
+def test_what_is_imported_is_what_is_declared() -> None:
+    """A package that happens to be installed is not a dependency, and a dependency that nothing imports is none."""
+    owner = {
+        name: {each.lower().replace("_", "-") for each in owners} for name, owners in packages_distributions().items()
+    }
+    roots = {name.split(".")[0] for module in modules() for _, name in imports(module.tree)}
+    used = {each for root in roots - sys.stdlib_module_names - {"penstock"} for each in owner.get(root, {root})}
+    assert used - BROUGHT_ALONG == {name.lower() for name in _runtime()} - NEVER_IMPORTED
 
 
 def test_every_lint_ignore_has_its_reason() -> None:
