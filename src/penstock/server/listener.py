@@ -5,7 +5,6 @@ second, and cuts off a client that is about to send as soon as a drain begins (d
 """
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -21,6 +20,8 @@ from penstock.server.connection import Connection
 from penstock.server.edge import Bounds, Edge
 
 BACKLOG: Final = 2048
+DRAIN_LOOK_S: Final = 0.02
+"""How often a drain looks whether it is done."""
 LAST_WORDS_S: Final = 5.0
 """How long cancelled requests have to settle."""
 
@@ -109,21 +110,21 @@ class Listener:
         for connection in self.open_connections():
             connection.shutdown()
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await self._finish()
+            await self._finish(within_s)
         finally:
             await self._cut()
             self.edge.stop()
 
-    async def _finish(self) -> None:
-        bounds = self.edge.bounds
-        duck_until = self.edge.clock.monotonic() + bounds.lame_duck_s
-        while self._state.connections or self._state.tasks:
-            if self.edge.clock.monotonic() >= duck_until:
+    async def _finish(self, within_s: float) -> None:
+        clock, state = self.edge.clock, self._state
+        now = clock.monotonic()
+        until, duck_until = now + within_s, now + self.edge.bounds.lame_duck_s
+        while (state.connections or state.tasks) and now < until:
+            if now >= duck_until:
                 for connection in self.open_connections():
                     connection.close_if_idle()
-            await self.edge.clock.sleep(0.02)
+            await clock.sleep(DRAIN_LOOK_S)
+            now = clock.monotonic()
 
     async def _cut(self) -> None:
         for connection in self.open_connections():
