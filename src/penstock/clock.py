@@ -9,9 +9,13 @@ import random
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from penstock.ports import Deadline, Timer
+
+
+_CHANCE_BYTES: Final = 10
+_NAMES_PER_DRAW: Final = 256
 
 
 class SystemClock:
@@ -141,17 +145,22 @@ class SystemRng:
         return self._random.random()
 
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-
-
 class TimeIds:
-    """Names that sort by time: 48 bits of milliseconds and 80 of chance, in Crockford base 32 (the ULID layout)."""
+    """Names that sort by time: 12 hex digits of milliseconds and 20 of chance, from the operating system in bulk."""
+
+    __slots__ = ("_chance", "_now", "_used")
 
     def __init__(self, now: Callable[[], float]) -> None:
         """``now``: the clock that stamps them."""
         self._now = now
+        self._chance = ""
+        self._used = 0
 
     def new(self, prefix: str) -> str:
-        """``<prefix>_<26 characters>``."""
-        value = (int(self._now() * 1000) << 80) | int.from_bytes(os.urandom(10), "big")
-        return f"{prefix}_" + "".join([_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5)])
+        """``<prefix>_<32 hex digits>``."""
+        start = self._used
+        if start >= len(self._chance):
+            self._chance = os.urandom(_CHANCE_BYTES * _NAMES_PER_DRAW).hex()
+            start = 0
+        self._used = end = start + 2 * _CHANCE_BYTES
+        return f"{prefix}_{int(self._now() * 1000):012x}{self._chance[start:end]}"

@@ -72,7 +72,7 @@ class Ids(Protocol):
     """The only source of identifiers: unique, sortable by time."""
 
     def new(self, prefix: str) -> str:
-        """``<prefix>_<26 characters>``."""
+        """``<prefix>_<32 hex digits>``."""
         ...
 
 

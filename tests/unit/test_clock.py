@@ -72,4 +72,4 @@ def test_names_sort_by_time_and_differ() -> None:
     first, second, third = (ids.new("req") for _ in range(3))
     assert first != second
     assert max(first, second) < third
-    assert all(len(name) == len("req_") + 26 for name in (first, second, third))
+    assert all(len(name) == len("req_") + 32 for name in (first, second, third))

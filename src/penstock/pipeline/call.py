@@ -131,16 +131,16 @@ class Call:
 
     async def _stream(self, response: UpstreamResponse, first_byte_at: float, *, folded: bool) -> Reply:
         parser = SseParser()
-        self._fold = self._exchange.fold = fold_for(self._dialect)
+        self._fold = self._exchange.fold = fold = fold_for(self._dialect)
         first: Batch = []
-        while not any(event.data is not None for event in first):
+        while not fold.started:
             data = await self._within(first_byte_at, "first_byte", response.next())
             batch = parser.feed(data) if data else parser.finish()
             self._take(batch)
             first += batch
-            if not data and not first:
-                raise BadAnswer("the provider closed its stream before an answer")
-        if any(event.data is not None and capacity_cut(self._dialect, event.json or {}) for event in first):
+            if not fold.started and (fold.done or fold.broken or not data):
+                raise BadAnswer("the provider's stream held no answer")
+        if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
         batches = self._batches(response, parser, first)
         if not folded:
@@ -162,14 +162,15 @@ class Call:
                     yield batch
                 when = min(progress + between_s, self._total_at)
                 data = await self._within(when, "between", response.next())
-                batch = parser.feed(data) if data else parser.finish()
+                batch = parser.feed(data) if data else _unbroken(parser.finish())
                 if self._take(batch):
                     progress = self._clock.monotonic()
                 if not data:
                     batch += self._ending()
                     break
             outcome = "ok"
-            self._finish()
+            self._exchange.finished = fold is not None and not fold.broken
+            self._settle(outcome)
             yield batch
             await self._linger(response)
         except PenstockError as error:
@@ -181,15 +182,14 @@ class Call:
             await response.close()
 
     def _take(self, batch: Batch) -> bool:
-        """Meter the events; True when data was among them. Raises the error that one of them carries."""
+        """Meter the events; True when one of them is progress. Raises the error that one of them carries."""
         progress = False
         fold = self._fold
         for event in batch:
-            if event.data is None:
+            if event.data is None or fold is None or event.name == "ping":
                 continue
             progress = True
-            if fold is not None:
-                fold.add(event)
+            fold.add(event)
             if b'"error"' in event.data and isinstance(event.json, dict):
                 error = self._adapter.error_inside(self._dialect, event.json)
                 if error is not None:
@@ -202,13 +202,6 @@ class Call:
         if fold is None or not fold.finished:
             raise BadAnswer("the provider's stream ended before its answer did")
         return [] if fold.done or self._dialect == "messages" else [sse(DONE)]
-
-    def _finish(self) -> None:
-        fold = self._fold
-        if fold is None or not fold.started:
-            raise BadAnswer("the provider's stream held no answer")
-        self._exchange.finished = True
-        self._settle("ok")
 
     async def _linger(self, response: UpstreamResponse) -> None:
         """Read to the end of the response, so that its connection can serve again."""
@@ -296,6 +289,13 @@ class Call:
         if answer is None and fold is not None and fold.started:
             answer = _decode(fold.whole())
         return Usage(input_miss=prompt, output=estimate_answer(answer or {})), True
+
+
+def _unbroken(batch: Batch) -> Batch:
+    """The last events of a stream that ended without ending its last one: cut inside its JSON, it is no event."""
+    if any(event.json is None and event.data is not None and not event.done for event in batch):
+        raise BadAnswer("the provider's stream was cut inside an event")
+    return batch
 
 
 def _read_answer(body: bytes) -> dict[str, Any]:

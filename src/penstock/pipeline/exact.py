@@ -4,6 +4,8 @@ Only finished answers that came from ``attempt`` are stored, whole; a streaming 
 wrong answer is worse than a miss: anything doubtful is not stored.
 """
 
+from typing import Any
+
 import msgspec
 
 from penstock.core.records import ShareRow
@@ -13,6 +15,8 @@ from penstock.pipeline.sharing import SHAREABLE, Sharing, tag_names
 from penstock.pipeline.stream import retold
 from penstock.ports import AnswerCache, Clock, StoredAnswer
 from penstock.wire.answers import verdict
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Exact:
@@ -41,7 +45,7 @@ class Exact:
         if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
             return
         whole = exchange.answer()
-        if whole is None or not _storable(exchange.asked.dialect, whole):
+        if whole is None or not _storable(exchange.asked.dialect, whole, exchange.fields.get("n")):
             return
         now = self._clock.now()
         stored = StoredAnswer(
@@ -76,8 +80,12 @@ class Exact:
         return Reply(200, body=stored.body)
 
 
-def _storable(dialect: str, whole: bytes) -> bool:
+def _storable(dialect: str, whole: bytes, asked_choices: object) -> bool:
+    """Complete, and as many choices as were asked for: a stream may end cleanly before its last choice began."""
     try:
-        return verdict(dialect, msgspec.json.decode(whole)) == "complete"
+        answer = _decode(whole)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
+    if isinstance(asked_choices, int) and len(answer.get("choices", ())) < asked_choices:
+        return False
+    return verdict(dialect, answer) == "complete"

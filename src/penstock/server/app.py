@@ -78,7 +78,11 @@ class DataPlane:
         exchange.task = asyncio.current_task()
         scope["penstock.gone"] = exchange.client_left
         extra = cors_headers(headers, gateway.settings.server.cors) if b"origin" in headers else []
-        await Answering(gateway, exchange, body_reader, send, extra).run()
+        try:
+            await Answering(gateway, exchange, body_reader, send, extra).run()
+        finally:
+            del scope["penstock.gone"]
+            exchange.task = None
 
     def _models(self, scope: Scope, headers: Headers) -> bytes:
         """The model list of who asks. Raises UnknownKey, UnknownPath."""
