@@ -122,16 +122,11 @@ class Desk:
         numbers = {
             "order": f"26{draw(1, 12):02}{self._next_serial():08}",
             "customer": f"C{self._serial:07}",
-            "waybill": f"{draw(10**11, 10**12 - 1)}",
             "price": f"{draw(19, 1999)}.{draw(0, 99):02}",
             "discount": f"{draw(5, 80)}",
             "points": f"{draw(20, 5000)}",
-            "month": f"{draw(1, 12)}",
-            "day": f"{draw(1, 28)}",
-            "hour": f"{draw(0, 23)}",
             "count": f"{draw(2, 6)}",
             "wait": f"{draw(2, 12)}",
-            "returns": f"{draw(0, 4)}",
         }
         return numbers | {name: self._pick(values) for name, values in bank.values.items()}
 
