@@ -13,7 +13,6 @@ from typing import Final, Self
 
 from penstock.ports import Deadline, Timer
 
-
 _CHANCE_BYTES: Final = 10
 _NAMES_PER_DRAW: Final = 256
 
@@ -25,9 +24,8 @@ class SystemClock:
         """Seconds since the epoch, UTC."""
         return time.time()
 
-    def monotonic(self) -> float:
-        """Seconds on a clock that never steps."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Seconds on a clock that never steps."""
 
     async def sleep(self, seconds: float) -> None:
         """Let others run for that long."""
@@ -53,7 +51,8 @@ class LoopClock(SystemClock):
         """Seconds since the epoch, as far as the loop has run."""
         return self._epoch + self.monotonic()
 
-    def monotonic(self) -> float:
+    @staticmethod
+    def monotonic() -> float:
         """The loop's clock."""
         return asyncio.get_running_loop().time()
 
@@ -66,13 +65,14 @@ class TaskDeadline:
     cancellation from somebody else's.
     """
 
-    __slots__ = ("_armed", "_cancelling", "_expired", "_handle", "_loop", "_monotonic", "_task", "_when")
+    __slots__ = ("_armed", "_cancelling", "_expired", "_handle", "_loop", "_monotonic", "_task", "_waiting", "_when")
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         """``monotonic``: the clock that ``until`` speaks of."""
         self._loop = asyncio.get_running_loop()
         self._monotonic = monotonic
-        self._task: asyncio.Task[object] | None = None
+        self._task = asyncio.current_task()
+        self._waiting = False
         self._handle: asyncio.TimerHandle | None = None
         self._armed = 0.0
         self._when = float("inf")
@@ -86,18 +86,18 @@ class TaskDeadline:
 
     def close(self) -> None:
         """Drop the timer."""
-        self._when = float("inf")
+        self._task = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def __enter__(self) -> Self:
-        self._task = task = asyncio.current_task()
+        task = self._task
         if task is None:
-            message = "a deadline needs a task"
-            raise RuntimeError(message)
+            raise RuntimeError("a deadline needs a task")
         self._cancelling = task.cancelling()
         self._expired = False
+        self._waiting = True
         if self._handle is None or self._armed > self._when:
             self._arm()
         return self
@@ -105,14 +105,10 @@ class TaskDeadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._when = float("inf")
-        task, self._task = self._task, None
-        if (
-            self._expired
-            and task is not None
-            and task.uncancel() <= self._cancelling
-            and kind is asyncio.CancelledError
-        ):
+        self._waiting = False
+        if not self._expired or self._task is None:
+            return
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def _arm(self) -> None:
@@ -124,7 +120,7 @@ class TaskDeadline:
 
     def _fire(self) -> None:
         self._handle = None
-        if self._task is None or self._when == float("inf"):
+        if self._task is None or not self._waiting:
             return
         if self._monotonic() < self._when:
             self._arm()

@@ -1,5 +1,6 @@
 """The composition root: settings -> stores, providers, stages -> Gateway. The only namer of concrete parts."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +35,8 @@ from penstock.providers.sim import Sim
 from penstock.stores.open import open_stores
 from penstock.stores.pepper import open_pepper
 
+log = logging.getLogger(__name__)
+
 REFRESH_KEYS_S = 1.0
 SWEEP_S = 30.0
 
@@ -62,7 +65,15 @@ class Gateway:
     """A running Penstock: what the servers, the console and the commands hold."""
 
     def __init__(
-        self, settings: Settings, *, stores: Stores, book: PriceBook, pepper: bytes, world: World, status_of: StatusOf
+        self,
+        settings: Settings,
+        *,
+        stores: Stores,
+        book: PriceBook,
+        pepper: bytes,
+        metrics: Metrics,
+        world: World,
+        status_of: StatusOf,
     ) -> None:
         """Use ``open_gateway``."""
         self.settings = settings
@@ -73,9 +84,10 @@ class Gateway:
         self.ids: Ids = world.ids or TimeIds(world.clock.now)
         self.standing = Standing(RetryBudget(settings.retry.budget))
         self.keyring = KeyRing(pepper, settings.keys)
-        self.metrics = Metrics(settings)
+        self.metrics = metrics
         self._world = world
         self._status_of = status_of
+        self._warned: set[str] = set()
         self._http = HttpTransport()
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
@@ -157,7 +169,12 @@ class Gateway:
         return self._sim if provider.kind == "sim" else self._http
 
     async def _sweep(self) -> None:
+        """Drop what has expired; say what the price book could not know."""
         await self.stores.sweep(self.clock.now())
+        for warning in self.book.warnings:
+            if warning not in self._warned:
+                self._warned.add(warning)
+                log.warning("price book", extra={"why": warning})
 
 
 def _exact_is_on(settings: Settings) -> bool:
@@ -174,17 +191,21 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
     ``status_of``: the HTTP status of an error, for the ledger. Raises ConfigError, StoreError.
     """
     world = world or World()
+    metrics = Metrics(settings)
+
+    def on_lost(rows: Sequence[LedgerRow], reason: str) -> None:
+        metrics.rows_lost(len(rows))
+        ledger_rows_lost(rows, reason)
+
     stores = await open_stores(
         settings.store,
         settings.directory,
         max_answer_bytes=settings.cache.max_bytes,
         sync=settings.ledger.sync,
-        on_lost=_rows_lost,
+        on_lost=on_lost,
         clock=world.clock,
     )
     pepper = open_pepper(settings)
-    return Gateway(settings, stores=stores, book=load_book(), pepper=pepper, world=world, status_of=status_of)
-
-
-def _rows_lost(rows: Sequence[LedgerRow], reason: str) -> None:
-    ledger_rows_lost(rows, reason)
+    return Gateway(
+        settings, stores=stores, book=load_book(), pepper=pepper, metrics=metrics, world=world, status_of=status_of
+    )

@@ -133,12 +133,14 @@ class Call:
         parser = SseParser()
         self._fold = self._exchange.fold = fold = fold_for(self._dialect)
         first: Batch = []
-        while not fold.started:
+        while True:
             data = await self._within(first_byte_at, "first_byte", response.next())
             batch = parser.feed(data) if data else parser.finish()
             self._take(batch)
             first += batch
-            if not fold.started and (fold.done or fold.broken or not data):
+            if fold.started:
+                break
+            if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
@@ -152,27 +154,33 @@ class Call:
 
     async def _batches(self, response: UpstreamResponse, parser: SseParser, first: Batch) -> Stream:
         """The stream from its first data event; ends with the answer, or raises what broke it."""
-        outcome = ClientGone.kind
+        outcome, exchange, fold, batch = ClientGone.kind, self._exchange, self._fold, first
+        monotonic, total_at, between_s = self._clock.monotonic, self._total_at, exchange.model.timeouts.between_s
+        progress = when = monotonic()
         try:
-            batch, fold = first, self._fold
-            progress = self._clock.monotonic()
-            between_s = self._exchange.model.timeouts.between_s
             while fold is not None and not fold.done:
                 if batch:
                     yield batch
-                when = min(progress + between_s, self._total_at)
-                data = await self._within(when, "between", response.next())
+                since = monotonic()
+                when = min(progress + between_s, total_at)
+                with self._deadline.until(when):
+                    data = await response.next()
+                now = monotonic()
+                exchange.waited_s += now - since
                 batch = parser.feed(data) if data else _unbroken(parser.finish())
                 if self._take(batch):
-                    progress = self._clock.monotonic()
+                    progress = now
                 if not data:
                     batch += self._ending()
                     break
             outcome = "ok"
-            self._exchange.finished = fold is not None and not fold.broken
+            exchange.finished = fold is not None and not fold.broken
             self._settle(outcome)
             yield batch
             await self._linger(response)
+        except TimeoutError as error:
+            outcome = ProviderTimeout.kind
+            raise self._late("between", when) from error
         except PenstockError as error:
             outcome = error.kind
             raise
@@ -219,16 +227,17 @@ class Call:
             with self._deadline.until(when):
                 return await awaitable
         except TimeoutError as error:
-            late = "total" if when >= self._total_at else which
-            raise ProviderTimeout(
-                f"{self._deployment.id} did not answer in time ({late} deadline of {self._limit_s(late):g} s)"
-            ) from error
+            raise self._late(which, when) from error
         finally:
             self._exchange.waited_s += self._clock.monotonic() - since
 
-    def _limit_s(self, which: str) -> float:
+    def _late(self, which: str, when: float) -> ProviderTimeout:
+        """The error of a deadline that passed at ``when``: the total one, if that came first."""
         timeouts = self._exchange.model.timeouts
-        return {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, timeouts.total_s)
+        if when >= self._total_at:
+            which = "total"
+        limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, timeouts.total_s)
+        return ProviderTimeout(f"{self._deployment.id} did not answer in time ({which} deadline of {limit_s:g} s)")
 
     # --- settlement
 

@@ -6,7 +6,6 @@ from typing import Protocol
 from penstock.core.records import AttemptRow
 from penstock.core.usage import Usage
 from penstock.errors import PenstockError
-from penstock.pipeline.stream import Batch
 from penstock.wire.sse import Event
 
 
@@ -29,26 +28,27 @@ class Leader(Protocol):
 
 
 class Flight:
-    """The leader publishes batches; followers read them from the start, whenever they came, and wait for more.
+    """The leader publishes events; followers read them from the start, whenever they came, and wait for more.
 
     ``generation`` counts how often leadership was handed on after a failure.
     """
 
-    __slots__ = ("_waiters", "batches", "ended", "error", "generation", "leader")
+    __slots__ = ("_waiters", "ended", "error", "events", "generation", "leader")
 
     def __init__(self, leader: Leader, generation: int = 0) -> None:
         """``leader``: the exchange that makes the call."""
         self.leader = leader
         self.generation = generation
-        self.batches: list[Batch] = []
+        self.events: list[Event] = []
         self.ended = False
         self.error: PenstockError | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     def publish(self, event: Event) -> None:
         """One more event for those who follow."""
-        self.batches.append([event])
-        self._wake()
+        self.events.append(event)
+        if self._waiters:
+            self._wake()
 
     def end(self, error: PenstockError | None) -> None:
         """Nothing more will come."""

@@ -64,7 +64,7 @@ class Join:
         leader.followers += 1
         try:
             waiting_since = self._clock.monotonic()
-            while not flight.ended and not (exchange.wants_stream and flight.batches):
+            while not flight.ended and not (exchange.wants_stream and flight.events):
                 await flight.change()
             exchange.waited_s += self._clock.monotonic() - waiting_since
             if flight.error is not None:
@@ -94,9 +94,9 @@ class Join:
         sent = 0
         try:
             while True:
-                while sent < len(flight.batches):
-                    batch = [event for part in flight.batches[sent:] for event in part]
-                    sent = len(flight.batches)
+                while sent < len(flight.events):
+                    batch = flight.events[sent:]
+                    sent += len(batch)
                     yield batch
                 if flight.ended:
                     break

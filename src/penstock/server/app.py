@@ -73,7 +73,7 @@ class DataPlane:
             status, body, out = render_error(dialect, error, request_id)
             await _send_whole(send, status, body, [*out, CLOSE])
             return
-        body_reader = BodyReader(receive, headers, gateway.settings.limits.max_body)
+        body_reader = BodyReader(scope, receive, headers, gateway.settings.limits.max_body)
         exchange = Exchange(request_id, asked, body_reader.read, gateway.clock.now(), gateway.clock.monotonic())
         exchange.task = asyncio.current_task()
         scope["penstock.gone"] = exchange.client_left
@@ -101,9 +101,10 @@ class DataPlane:
 class BodyReader:
     """Reads a request's body, once, within ``limits.max_body``."""
 
-    __slots__ = ("_limit", "_receive", "_told", "complete")
+    __slots__ = ("_limit", "_receive", "_scope", "_told", "complete")
 
-    def __init__(self, receive: Receive, headers: Headers, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, headers: Headers, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._limit = limit
         told = headers.get(b"content-length", b"0")
@@ -112,7 +113,7 @@ class BodyReader:
         """False: what is left of it would be taken for the next request."""
 
     async def read(self) -> bytes:
-        """The body. Raises BodyTooLarge, before reading when its length is told; ClientGone."""
+        """The body. Raises BodyTooLarge, before reading when its length is told; what the edge refused; ClientGone."""
         self._check(self._told)
         message = await self._receive()
         if not message.get("more_body") and message["type"] == "http.request":
@@ -130,7 +131,8 @@ class BodyReader:
                 self.complete = True
                 return b"".join(parts)
             message = await self._receive()
-        raise ClientGone("the client left during its request")
+        refused = self._scope.get("penstock.refused")
+        raise refused if isinstance(refused, PenstockError) else ClientGone("the client left during its request")
 
     def _check(self, size: int) -> None:
         if size > self._limit:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from penstock.core.cachekey import NO_DIRECTIVE, parse_directive
 from penstock.errors import BadHost, BadRequest, UnknownPath, WrongMethod
 from penstock.pipeline.exchange import Asked
-from penstock.server.hosts import valid_host
+from penstock.server.hosts import NO_ORIGIN, host_mistake
 
 ENDPOINTS: Final[Mapping[str, str]] = {
     "/chat/completions": "chat",
@@ -40,7 +40,7 @@ Headers = dict[bytes, bytes]
 def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
     """The headers that matter here, by lower-case name. Raises BadHost.
 
-    In open mode only loopback host names are answered: a web page cannot reach the gateway by a name of its own.
+    In open mode only loopback host names are answered, and no web page at all.
     """
     headers: Headers = {}
     hosts = []
@@ -49,8 +49,11 @@ def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
             headers[name] = value
         elif name == b"host":
             hosts.append(value)
-    if not valid_host(hosts, open_mode=open_mode):
-        raise BadHost("the Host header is missing, doubled, no host name, or not a loopback name in open mode")
+    mistake = host_mistake(hosts, open_mode=open_mode)
+    if mistake is None and open_mode and b"origin" in headers:
+        mistake = NO_ORIGIN
+    if mistake is not None:
+        raise BadHost(mistake)
     return headers
 
 
