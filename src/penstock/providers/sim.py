@@ -22,6 +22,7 @@ from penstock.providers.sim_answers import (
     embedded_values,
     pieces_of,
     prompt_text,
+    text_of,
     vector_of,
 )
 from penstock.providers.sim_prefixes import PrefixStore
@@ -114,11 +115,12 @@ class Sim:
     def _embed(self, fields: Mapping[str, Any]) -> Play:
         wanted = fields.get("dimensions")
         dimensions = min(wanted, MAX_DIMENSIONS) if isinstance(wanted, int) and wanted > 0 else DIMENSIONS
-        tokens = len(pieces_of(prompt_text("embeddings", fields)))
+        values = embedded_values(fields)
+        tokens = sum(len(pieces_of(text_of(value))) for value in values)
         answer = Answer(
             usage=Usage(input_miss=tokens),
             model=str(fields.get("model", "")),
-            vectors=[vector_of(value, dimensions) for value in embedded_values(fields)],
+            vectors=[vector_of(value, dimensions) for value in values],
             base64=fields.get("encoding_format") == "base64",
         )
         return Play((whole(answer, "embeddings"),), before=(self._first(tokens),))

@@ -28,8 +28,8 @@ _ENGLISH: Final = (
         "settled there within one working day. If that does not help, reply here and we will look into it together."
     ),
     (
-        "You asked: “{question}”. In short, yes. Open the settings, choose the entry that fits, and confirm; the change "
-        "takes effect at once and you will get a message about it."
+        "You asked: “{question}”. In short, yes. Open the settings, choose the entry that fits, and confirm; the "
+        "change takes effect at once and you will get a message about it."
     ),
     (
         "About “{question}”: this depends on your plan. The standard plan covers it for thirty days, the larger plans "
@@ -52,12 +52,10 @@ def pieces_of(text: str) -> list[str]:
 def prompt_text(dialect: str, fields: Mapping[str, Any]) -> str:
     """Everything that counts as prompt, in order: tools and system first, as providers lay it out."""
     if dialect == "completions":
-        return f"{_plain(fields.get('prompt'))}{_plain(fields.get('suffix'))}"
-    if dialect == "embeddings":
-        return "".join(_plain(value) for value in embedded_values(fields))
-    parts = [_plain(fields.get("tools")), _plain(fields.get("system"))]
+        return f"{text_of(fields.get('prompt'))}{text_of(fields.get('suffix'))}"
+    parts = [text_of(fields.get("tools")), text_of(fields.get("system"))]
     messages = fields.get("messages")
-    parts.extend(_plain(message) for message in (messages if isinstance(messages, list) else []))
+    parts.extend(text_of(message) for message in (messages if isinstance(messages, list) else []))
     return "\n".join(part for part in parts if part)
 
 
@@ -83,7 +81,7 @@ def embedded_values(fields: Mapping[str, Any]) -> Sequence[Any]:
 
 def vector_of(value: Any, dimensions: int) -> list[float]:
     """A unit vector that depends on the value alone; it carries no meaning."""
-    numbers = _numbers(_plain(value).encode())
+    numbers = _numbers(text_of(value).encode())
     vector = [next(numbers) for _ in range(dimensions)]
     length = math.sqrt(sum(number * number for number in vector)) or 1.0
     return [round(number / length, 8) for number in vector]
@@ -91,7 +89,7 @@ def vector_of(value: Any, dimensions: int) -> list[float]:
 
 def _question(dialect: str, fields: Mapping[str, Any]) -> str:
     if dialect == "completions":
-        return _plain(fields.get("prompt"))
+        return text_of(fields.get("prompt"))
     messages = fields.get("messages")
     asked = [message for message in (messages if isinstance(messages, list) else []) if isinstance(message, dict)]
     of_user = [message for message in asked if message.get("role") == "user"] or asked
@@ -101,7 +99,8 @@ def _question(dialect: str, fields: Mapping[str, Any]) -> str:
     return content if isinstance(content, str) else ""
 
 
-def _plain(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value as text: itself, its JSON, or nothing."""
     if value is None:
         return ""
     return value if isinstance(value, str) else _encode(value).decode()

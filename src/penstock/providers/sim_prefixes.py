@@ -17,7 +17,9 @@ MAX_UNITS: Final = 200_000
 class PrefixStore:
     """Which prefixes are cached for whom. Bounded; the longest unused go first."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_units: int = MAX_UNITS) -> None:
+        """``max_units``: how many it holds, over all accounts."""
+        self._max_units = max_units
         self._until: dict[bytes, float] = {}
 
     def hit_tokens(self, account: str, pieces: Sequence[str], now: float) -> int:
@@ -34,7 +36,7 @@ class PrefixStore:
         for unit in _units(account, pieces):
             self._until.pop(unit, None)
             self._until[unit] = now + KEPT_S
-        while len(self._until) > MAX_UNITS:
+        while len(self._until) > self._max_units:
             del self._until[next(iter(self._until))]
 
 
