@@ -4,6 +4,7 @@ Repetitions are interleaved over peers and cases, and a peer that is not being m
 JSON line in ``--out``; a run that was cut short goes on where it ended (``--resume``). Loopback only, bounded in time.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +12,16 @@ from pathlib import Path
 
 import click
 
-from bench.load.cases import CASES
+from bench.load.cases import CASES, REFERENCE
 from bench.load.heading import heading
 from bench.load.peers import PEERS
 from bench.load.processes import ROOT
 from bench.load.profile import profile
 from bench.load.report import OURS, Results, markdown, verdicts
 from bench.load.session import Plan, load_cells, measure_all, running
+
+
+RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
 def names(text: str, known: Sequence[str], option: str) -> list[str]:
@@ -35,7 +39,7 @@ def names(text: str, known: Sequence[str], option: str) -> list[str]:
 @click.option("--secs", default=5.0, help="Seconds of load per cell.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "build" / "bench.jsonl", help="The cells.")
 @click.option("--resume", is_flag=True, help="Keep the cells that --out holds, and measure only the others.")
-@click.option("--results", type=click.Path(path_type=Path), help="Also write the tables to this file.")
+@click.option("--results", type=click.Path(path_type=Path), help="The tables; a run of all cases: bench/RESULTS.md.")
 @click.option("--check", is_flag=True, help="Exit 1 when a figure is over its limit or missing.")
 @click.option("--profile", "profiled", is_flag=True, help="Sample Penstock with py-spy instead of measuring.")
 def main(
@@ -53,6 +57,9 @@ def main(
     """Measure gateways side by side: CPU per request as a ratio to nginx in the same run."""
     chosen = [PEERS[name] for name in names(peer_list, list(PEERS), "--peers")]
     plan = Plan(chosen, names(case_list, list(CASES), "--cases"), reps, secs)
+    for tool in ("wrk", "taskset", *(["nginx"] if REFERENCE in peer_list else [])):
+        if not shutil.which(tool):
+            raise click.ClickException(f"{tool} is not installed; bench/load/README.md says what is needed")
     if profiled:
         print_profiles(plan)
         return
@@ -63,8 +70,9 @@ def main(
         measure_all(plan, out, Path(directory))
     found = Results(load_cells(out))
     click.echo(markdown(found))
-    if results:
-        results.write_text(heading(plan) + markdown(found))
+    target = results or (RESULTS if set(plan.cases) == set(CASES) else None)
+    if target:
+        target.write_text(heading(plan) + markdown(found))
     if check and not all(verdict.kept for verdict in verdicts(found)):
         sys.exit(1)
 

@@ -102,6 +102,14 @@ def cpu_s(pids: Sequence[int]) -> float:
     return sum(sum(map(int, fields[11:15])) for pid in pids if (fields := _stat(pid))) / _TICKS_PER_S
 
 
+def thread_cpu_s(pid: int) -> dict[int, float]:
+    """CPU seconds of each thread of one process; the first one's number is the process's."""
+    tasks = [int(entry.name) for entry in (_PROC / str(pid) / "task").iterdir()]
+    return {
+        tid: sum(map(int, fields[11:13])) / _TICKS_PER_S for tid in tasks if (fields := _stat(pid, f"task/{tid}/stat"))
+    }
+
+
 def own_cpu_s() -> float:
     """CPU seconds of this process and of the children it has waited for."""
     times = os.times()
@@ -149,9 +157,9 @@ def _read(pid: int, name: str) -> str:
         return ""
 
 
-def _stat(pid: int) -> list[str]:
+def _stat(pid: int, name: str = "stat") -> list[str]:
     """The fields of /proc/PID/stat from the state on; empty when the process is gone."""
-    text = _read(pid, "stat")
+    text = _read(pid, name)
     return text[text.rindex(")") + 2 :].split() if text else []
 
 
