@@ -20,7 +20,6 @@ from bench.load.profile import profile
 from bench.load.report import OURS, Results, markdown, verdicts
 from bench.load.session import Plan, load_cells, measure_all, running
 
-
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
