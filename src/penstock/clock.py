@@ -24,8 +24,10 @@ class SystemClock:
         """Seconds since the epoch, UTC."""
         return time.time()
 
-    monotonic = staticmethod(time.monotonic)
-    """Seconds on a clock that never steps."""
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds on a clock that never steps."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Let others run for that long."""

@@ -269,6 +269,10 @@ class KeyRecord:
     tpm: int | None = None
     concurrency: int | None = None
 
+    def is_live(self, at: float) -> bool:
+        """Neither revoked nor expired at ``at``, epoch seconds."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > at)
+
 
 class KeyStore(Protocol):
     """Client keys."""

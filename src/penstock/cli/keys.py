@@ -18,7 +18,6 @@ from penstock.config.units import parse_duration
 from penstock.pipeline.keyring import digest_key
 from penstock.ports import KeyRecord
 from penstock.providers.registry import KINDS
-from penstock.stores.memory_keys import is_live
 from penstock.stores.new_key import new_key
 from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
@@ -117,7 +116,7 @@ def _row(record: KeyRecord, now: float) -> dict[str, object]:
         "name": record.name,
         "id": record.id,
         "key": f"{record.prefix}...",
-        "state": "live" if is_live(record, now) else "revoked" if record.revoked_at is not None else "expired",
+        "state": "live" if record.is_live(now) else "revoked" if record.revoked_at is not None else "expired",
         "team": record.team,
         "models": ", ".join(record.models) or "all",
         "rpm": record.rpm,

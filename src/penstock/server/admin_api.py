@@ -38,7 +38,6 @@ from penstock.server.health import Health, Phase
 from penstock.server.hosts import check_headers
 from penstock.server.redaction import show
 from penstock.server.replies import render_error
-from penstock.stores.memory_keys import is_live
 from penstock.stores.new_key import key_ids, new_key
 from penstock.stores.span import find_zone, parse_instant
 from penstock.stores.spend import GROUPINGS
@@ -231,7 +230,7 @@ class AdminApi:
     async def _create_key(self, new: NewKey) -> Response:
         gateway = self._gateway
         now = gateway.clock.now()
-        if any(record.name == new.name and is_live(record, now) for record in await gateway.stores.keys.list()):
+        if any(record.name == new.name and record.is_live(now) for record in await gateway.stores.keys.list()):
             raise BadRequest(f"there is a live key {new.name!r}: revoke it first, or take another name", param="name")
         try:
             key, record = new_key(

@@ -24,7 +24,6 @@ from penstock.server.admin_api import Gateway
 from penstock.server.edge import Bounds
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
-from penstock.stores.memory_keys import is_live
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ async def serve(
 
 async def _refuse_open_doors(gateway: Gateway) -> None:
     now = gateway.clock.now()
-    live = [record for record in await gateway.stores.keys.list() if is_live(record, now)]
+    live = [record for record in await gateway.stores.keys.list() if record.is_live(now)]
     refusals = refusals_at_start(gateway.settings, len(live))
     if refusals:
         raise ConfigError(refusals)

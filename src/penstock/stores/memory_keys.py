@@ -40,13 +40,8 @@ class MemoryKeys:
         return self._version
 
     def _live(self, name_or_id: str, at: float) -> KeyRecord | None:
-        live = [record for record in self._records if is_live(record, at) and name_or_id in (record.id, record.name)]
+        live = [record for record in self._records if record.is_live(at) and name_or_id in (record.id, record.name)]
         return min(live, key=lambda record: record.id != name_or_id, default=None)
-
-
-def is_live(record: KeyRecord, at: float) -> bool:
-    """Neither revoked nor expired at ``at``."""
-    return record.revoked_at is None and (record.expires_at is None or record.expires_at > at)
 
 
 def name_taken(name: str) -> StoreError:
