@@ -214,15 +214,7 @@ class Connection(asyncio.Protocol):
         if response is None:
             self.abort()
             return
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(self._bad(f"not HTTP/1.1: {error}"))
-            return
-        if not response.head_done:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD:
-                self._problem = "the head is too large"
+        self._parse(data, response)
         if self._problem:
             self._fail(self._bad(self._problem))
             return
@@ -296,6 +288,19 @@ class Connection(asyncio.Protocol):
             self._response.complete = True
 
     # --- inside
+
+    def _parse(self, data: bytes, response: Response) -> None:
+        """Feed the parser. What follows a whole response is not its fault: it only ends the connection."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._extra = True
+            if not response.complete:
+                self._problem = self._problem or f"not HTTP/1.1: {error}"
+        if not response.head_done:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._problem = "the head is too large"
 
     def _reset(self) -> None:
         self._headers = {}
