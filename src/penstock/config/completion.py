@@ -28,7 +28,10 @@ def complete(file: File, document: Document, environment: Environment, kinds: Ma
 
 
 def _default_models(providers: Mapping[str, ProviderSection], kinds: Mapping[str, Kind]) -> dict[str, ModelSection]:
-    """The default models of the providers' kinds; providers of one kind share its models."""
+    """The default models of the providers' kinds; providers of one kind share its models.
+
+    They fetch whole answers as streams: nobody who starts without a file should see a long answer time out.
+    """
     served: dict[str, list[DeploymentSection]] = {}
     aliases: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for name, section in providers.items():
@@ -39,6 +42,7 @@ def _default_models(providers: Mapping[str, ProviderSection], kinds: Mapping[str
     return {
         model: ModelSection.model_construct(
             deployments=tuple(deployments),
+            stream_upstream=True,
             aliases={alias: dict(sets) for alias, (of, sets) in aliases.items() if of == model and alias not in served},
         )
         for model, deployments in served.items()
