@@ -106,7 +106,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert settings.timeouts == TimeoutSettings(connect_s=5, first_byte_s=120, between_s=60, total_s=900)
     assert (settings.retry.attempts, settings.retry.backoff_s, settings.retry.budget) == (4, 1, 0.2)
     model = settings.models["sim-chat"]
-        assert (model.balance, model.default_output, model.stream_upstream) == ("weighted", 8192, True)  # built in
+    assert (model.balance, model.default_output, model.stream_upstream) == ("weighted", 8192, True)  # built in
     assert model.deployments[0].weight == 1
 
 
