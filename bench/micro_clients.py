@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import uvloop
 
+from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings
 from penstock.ports import UpstreamCall
 from penstock.providers.http import HttpTransport
@@ -66,7 +67,7 @@ async def ours() -> AsyncIterator[Call]:
     row = ProviderSettings(
         "p", "openai", {}, None, None, False, "stops", "completion", "", "CNY", None, None, {}
     )  # fmt: skip
-    transport = HttpTransport()
+    transport = HttpTransport(SystemClock())
 
     async def call(url: str, stream: bool) -> None:  # noqa: FBT001 - the same of all clients
         response = await transport.send(UpstreamCall(row, "POST", url, HEADERS, BODY, stream, 5.0))
@@ -87,7 +88,7 @@ async def pyreqwest() -> AsyncIterator[Call]:
     builder = importlib.import_module("pyreqwest.client").ClientBuilder()
     client = builder.no_proxy().follow_redirects(False).connect_timeout(timedelta(seconds=5)).build()
 
-    async def call(url: str, stream: bool) -> None:  # noqa: FBT001
+    async def call(url: str, stream: bool) -> None:  # noqa: FBT001 - the same of all clients
         request = client.post(url).headers(HEADERS).body_bytes(BODY)
         if stream:
             request = request.streamed_read_buffer_limit(0)
@@ -111,7 +112,7 @@ async def aiohttp() -> AsyncIterator[Call]:
         cookie_jar=module.DummyCookieJar(),
     )
 
-    async def call(url: str, stream: bool) -> None:  # noqa: FBT001
+    async def call(url: str, stream: bool) -> None:  # noqa: FBT001 - the same of all clients
         async with session.post(url, data=BODY, headers=HEADERS, allow_redirects=False) as response:
             while stream and await response.content.readany():
                 pass

@@ -88,7 +88,7 @@ class Gateway:
         self._world = world
         self._status_of = status_of
         self._warned: set[str] = set()
-        self._http = HttpTransport()
+        self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
         self._tickers = [

@@ -53,7 +53,7 @@ def test_any_chat_usage_gives_buckets(fields: dict[str, Any]) -> None:
 
 
 @given(st.lists(USAGES, max_size=4), st.booleans())
-def test_any_messages_usage_gives_buckets(events: list[dict[str, Any]], nested: bool) -> None:  # noqa: FBT001
+def test_any_messages_usage_gives_buckets(events: list[dict[str, Any]], nested: bool) -> None:  # noqa: FBT001 - drawn
     """Event after event, merged."""
     usage: Usage | None = None
     for fields in events:

@@ -117,14 +117,16 @@ async def compare(
     options: Options, asks: Sequence[Ask], gateway: DemoGateway, clock: Clock, console: Console
 ) -> list[RenderableType]:
     """Play the traffic on both ways under the live display; the result."""
-    http = HttpTransport()
+    http = HttpTransport(clock)
     before, after = straight(simulated(options, clock), gateway), through(http, gateway)
     progress = Progress(console, len(asks), before.tally, after.tally)
-    with progress.live():
-        watching = asyncio.create_task(watch(gateway, after, progress, clock))
-        await play(asks, [before, after], clock, speed=options.speed)
+    watching = asyncio.create_task(watch(gateway, after, progress, clock))
+    try:
+        with progress.live():
+            await play(asks, [before, after], clock, speed=options.speed)
+    finally:
         watching.cancel()
-    await http.close()
+        await http.close()
     await gateway.settle()
     spent = await gateway.spent()
     booked = Leg(spent.requests, spent.errors, spent.hits, spent.cost_nano, after.tally.latencies_s)

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from penstock.config.settings import Secret
 from penstock.errors import ProviderTimeout, Unreachable
+from penstock.ports import Clock
 
 _MAX_TUNNEL_HEAD: Final = 16 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
@@ -67,12 +68,14 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-async def dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | None, timeout_s: float) -> P:
+async def dial(
+    route: Route, make: Callable[[], P], context: ssl.SSLContext | None, clock: Clock, timeout_s: float
+) -> P:
     """A connected protocol. Raises Unreachable, or ProviderTimeout after ``timeout_s``; cancelled, it closes."""
+    deadline, until = clock.deadline(), clock.monotonic() + timeout_s
     try:
-        async with asyncio.timeout(timeout_s) as timeout:
-            until = timeout.when()
-            return await _dial(route, make, context, until or 0.0)
+        with deadline.until(until):
+            return await _dial(route, make, context, clock, until)
     except TimeoutError as error:
         detail = f"{route.host}: connect: nothing within {timeout_s:g} s"
         raise ProviderTimeout("the provider did not accept a connection in time", detail=detail) from error
@@ -82,11 +85,14 @@ async def dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | No
         raise _unreachable(route, "dns", error) from error
     except (OSError, UnicodeError) as error:
         raise _unreachable(route, "connect", error) from error
+    finally:
+        deadline.close()
 
 
-async def _dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | None, until: float) -> P:
+async def _dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | None, clock: Clock, until: float) -> P:
     loop = asyncio.get_running_loop()
-    connected = await _through(route, until) if route.proxy else await _tcp(route.host, route.port, until)
+    direct = route.proxy is None
+    connected = await (_tcp(route.host, route.port, clock, until) if direct else _through(route, clock, until))
     try:
         name = route.host if context is not None else None
         _, protocol = await loop.create_connection(make, sock=connected, ssl=context, server_hostname=name)
@@ -96,12 +102,12 @@ async def _dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | N
     return protocol
 
 
-async def _through(route: Route, until: float) -> socket.socket:
+async def _through(route: Route, clock: Clock, until: float) -> socket.socket:
     """A socket to the provider by way of the proxy, or to the proxy itself for plain requests."""
     proxy = urlsplit(route.proxy.reveal() if route.proxy else "")
     if proxy.scheme != "http" or not proxy.hostname:
         raise OSError("the proxy is not an http:// URL")
-    connected = await _tcp(proxy.hostname, proxy.port or _PORTS["http"], until)
+    connected = await _tcp(proxy.hostname, proxy.port or _PORTS["http"], clock, until)
     try:
         if route.tls:
             await _tunnel(connected, route)
@@ -129,17 +135,20 @@ async def _tunnel(connected: socket.socket, route: Route) -> None:
         raise OSError(f"the proxy refused CONNECT: {head[:40]!r}")
 
 
-async def _tcp(host: str, port: int, until: float) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def _tcp(host: str, port: int, clock: Clock, until: float) -> socket.socket:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     last: OSError | None = None
-    for index, (family, kind, protocol, _, address) in enumerate(found):
-        share_s = (until - loop.time()) / (len(found) - index)
-        try:
-            async with asyncio.timeout(share_s):
-                return await _one(family, kind, protocol, address)
-        except OSError as error:
-            last = error
+    deadline = clock.deadline()
+    try:
+        for index, (family, kind, protocol, _, address) in enumerate(found):
+            now = clock.monotonic()
+            try:
+                with deadline.until(now + (until - now) / (len(found) - index)):
+                    return await _one(family, kind, protocol, address)
+            except OSError as error:
+                last = error
+    finally:
+        deadline.close()
     raise last or OSError("the name has no address")
 
 

@@ -8,11 +8,8 @@
   header's time less a second) is closed by us, before the provider's own timer makes the next call run into it.
 - No number of connections is refused, so nothing here can wait for anything here.
 - Compressed answers are asked for whole ones only: intermediaries that compress a stream hold it back.
-
-Sockets live in the event loop's own time, so the connect timeout is the loop's and not the Clock port's.
 """
 
-import asyncio
 import re
 import ssl
 from collections.abc import Mapping
@@ -24,7 +21,7 @@ from urllib.parse import urlsplit
 from penstock import __version__
 from penstock.config.settings import Secret
 from penstock.errors import Unreachable
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports import Clock, Timer, UpstreamCall, UpstreamResponse
 from penstock.providers.dial import Route, dial, proxy_authorization, route_to, tls_context
 from penstock.providers.http1 import Connection, Response
 
@@ -46,7 +43,7 @@ class Pool:
         self._idle: dict[Connection, float] = {}
 
     def take(self, now: float) -> Connection | None:
-        """The youngest that is still good at ``now``, loop time."""
+        """The youngest that is still good at ``now``, monotonic time."""
         while self._idle:
             connection, until = self._idle.popitem()
             if until > now:
@@ -54,7 +51,7 @@ class Pool:
             connection.abort()
         return None
 
-    def put(self, connection: Connection, response: Response) -> None:
+    def put(self, connection: Connection, response: Response, now: float) -> None:
         """Keep it for the next call."""
         idle_s = IDLE_S
         if found := _TIMEOUT.search(response.headers.get("keep-alive", "")):
@@ -62,7 +59,7 @@ class Pool:
         if not self.open or idle_s <= 0 or len(self._idle) >= MAX_IDLE:
             connection.abort()
             return
-        self._idle[connection] = asyncio.get_running_loop().time() + idle_s
+        self._idle[connection] = now + idle_s
 
     def forget(self, connection: Connection) -> None:
         """It is closed."""
@@ -99,18 +96,20 @@ class _Target:
 class HttpTransport:
     """The live Transport."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        """``clock``: what connect timeouts and idle times are counted on."""
+        self._clock = clock
         self._pools: dict[Route, Pool] = {}
         self._targets: dict[tuple[str, Secret | None, Path | None], _Target] = {}
         self._contexts: dict[Path | None, ssl.SSLContext] = {}
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper: Timer | None = None
 
     async def send(self, call: UpstreamCall) -> UpstreamResponse:
         """Send the call and wait for the head. Raises only UpstreamError; cancelling it closes the connection."""
         key = call.url, call.provider.proxy, call.provider.ca_file
         target = self._targets.get(key) or self._target(key)
         request = _request(call, target)
-        connection = target.pool.take(asyncio.get_running_loop().time())
+        connection = target.pool.take(self._clock.monotonic())
         if connection is None:
             connection = await self._dial(target.pool, call.connect_timeout_s)
         response = connection.start(request)
@@ -137,10 +136,10 @@ class HttpTransport:
         context = self._context(route) if route.tls else None
 
         def keep(connection: Connection, response: Response) -> None:
-            pool.put(connection, response)
+            pool.put(connection, response, self._clock.monotonic())
             self._sweep_later()
 
-        return await dial(route, lambda: Connection(route.host, keep, pool.forget), context, timeout_s)
+        return await dial(route, lambda: Connection(route.host, keep, pool.forget), context, self._clock, timeout_s)
 
     def _context(self, route: Route) -> ssl.SSLContext:
         if route.ca_file not in self._contexts:
@@ -161,11 +160,11 @@ class HttpTransport:
 
     def _sweep_later(self) -> None:
         if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(IDLE_S / 2, self._sweep)
+            self._sweeper = self._clock.later(IDLE_S / 2, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeper = None
-        now = asyncio.get_running_loop().time()
+        now = self._clock.monotonic()
         for pool in self._pools.values():
             pool.sweep(now)
         if self.idle:

@@ -5,6 +5,7 @@ says of our account or its own troubles is the operator's (``detail``).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ MAX_BODY: Final = 64 * 1024
 """Bytes of an error body that we keep."""
 LONGEST_WAIT_S: Final = 24 * 3600.0
 
+_THREE_DIGITS: Final = re.compile("[0-9]{3}")
 _ACCOUNT: Final = frozenset({401, 402, 403})
 _BUSY: Final = frozenset({408, 409, 425, 429})
 _STATUS_OF_CODE: Final = {
@@ -115,7 +117,7 @@ def _embedded_status(error: Mapping[str, Any]) -> int | None:
         value = error.get(name)
         if isinstance(value, str):
             word = value.strip().lower()
-            value = int(word) if word.isdecimal() and len(word) == 3 else _STATUS_OF_CODE.get(word)  # noqa: PLR2004
+            value = int(word) if _THREE_DIGITS.fullmatch(word) else _STATUS_OF_CODE.get(word)
         if isinstance(value, int) and 400 <= value < 600:  # noqa: PLR2004 - the error classes
             return value
     return None

@@ -35,6 +35,8 @@ TOKEN_S: Final = 0.018
 """The median pace."""
 SPREAD: Final = 0.35
 """Sigma of the logarithm of both."""
+OVERLOADED: Final = 0.5
+"""The share of busy answers that are 503; the others are 429."""
 BUSY_S: Final = 0.02
 """How soon a busy provider says so."""
 
@@ -63,7 +65,8 @@ class Sim:
         """Now and then: overloaded, or too many at once."""
         if self._rng.random() >= self._busy_rate:
             return None
-        status, kind = (503, "server_error") if self._rng.random() < 0.5 else (429, "rate_limit_error")  # noqa: PLR2004
+        overloaded = self._rng.random() < OVERLOADED
+        status, kind = (503, "server_error") if overloaded else (429, "rate_limit_error")
         body = error_body("The simulated provider is busy.", kind=kind, dialect=dialect_of(call.url))
         before = (Pause(BUSY_S / self._speed),)
         return Play((body,), status, {**JSON, "retry-after": "1"}, before)

@@ -18,6 +18,7 @@ import brotli  # type: ignore[import-untyped] # it ships no stubs
 import pytest
 
 from penstock import __version__
+from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings, Secret
 from penstock.errors import BadAnswer, ProviderTimeout, Unreachable, UpstreamError
 from penstock.ports import UpstreamCall, UpstreamResponse
@@ -35,7 +36,7 @@ T = TypeVar("T")
 @pytest.fixture
 async def sender() -> AsyncIterator[HttpTransport]:
     """The sender under test."""
-    transport = HttpTransport()
+    transport = HttpTransport(SystemClock())
     yield transport
     await transport.close()
 

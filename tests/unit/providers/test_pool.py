@@ -2,8 +2,6 @@
 
 from typing import Any, cast
 
-import pytest
-
 from penstock.providers.dial import Route
 from penstock.providers.http import IDLE_S, MAX_IDLE, Pool
 
@@ -31,20 +29,18 @@ class Answered:
 def put(pool: Pool, **headers: str) -> Idle:
     """A connection that has just become idle."""
     connection = Idle()
-    pool.put(cast("Any", connection), cast("Any", Answered(**headers)))
+    pool.put(cast("Any", connection), cast("Any", Answered(**headers)), now=0.0)
     return connection
 
 
-@pytest.mark.looptime
-async def test_the_youngest_serves_first() -> None:
+def test_the_youngest_serves_first() -> None:
     """It is the least likely to have been closed."""
     pool = Pool(ROUTE)
     first, second = put(pool), put(pool)
     assert [cast("Any", pool.take(0.0)) for _ in range(3)] == [second, first, None]
 
 
-@pytest.mark.looptime
-async def test_idle_for_too_long() -> None:
+def test_idle_for_too_long() -> None:
     """By our own limit, or the provider's less a second: closed when swept or when found."""
     pool = Pool(ROUTE)
     ours, theirs = put(pool), put(pool, keep_alive="timeout=5, max=100")
@@ -55,8 +51,7 @@ async def test_idle_for_too_long() -> None:
     assert len(pool) == 0
 
 
-@pytest.mark.looptime
-async def test_closed_and_full() -> None:
+def test_closed_and_full() -> None:
     """What becomes idle then is closed, not kept."""
     pool = Pool(ROUTE)
     kept = [put(pool) for _ in range(MAX_IDLE)]
@@ -67,8 +62,7 @@ async def test_closed_and_full() -> None:
     assert len(pool) == 0
 
 
-@pytest.mark.looptime
-async def test_lost_connections_are_forgotten() -> None:
+def test_lost_connections_are_forgotten() -> None:
     """And forgetting what is not there is nothing."""
     pool = Pool(ROUTE)
     connection = put(pool)

@@ -93,7 +93,7 @@ async def test_failures(scripted: Scripted) -> None:
 
 @pytest.mark.looptime
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_reset_after_some_of_it(scripted: Scripted, stream: bool) -> None:  # noqa: FBT001
+async def test_a_reset_after_some_of_it(scripted: Scripted, stream: bool) -> None:  # noqa: FBT001 - a parameter of the test
     """The pieces come, then BadAnswer; the last piece told is the last that came."""
     scripted.reset(["one", "two"])
     response = await scripted.send(call(stream=stream))
