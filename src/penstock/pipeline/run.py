@@ -61,15 +61,17 @@ class Pipeline:
         A streaming reply's ``batches`` must be closed, or read to their end: that is what ends the exchange.
         """
         entered = 0
+        reply = None
         try:
-            reply = None
             for stage in self.stages:
                 reply = await stage.enter(exchange)
                 entered += 1
                 if reply is not None:
                     break
+            if reply is not None and reply.batches is None:
+                self._tap_whole(exchange, reply, entered)
         except PenstockError as error:
-            exchange.error = error
+            exchange.error, reply = error, None
         except asyncio.CancelledError:
             exchange.error = ClientGone("the client left before its answer")
             self._leave(exchange, entered)
@@ -78,16 +80,14 @@ class Pipeline:
             return None
         except Exception as error:
             log.exception("a stage failed", extra={"exchange": exchange.id})
-            exchange.error = PenstockError("internal error", detail=repr(error))
+            exchange.error, reply = PenstockError("internal error", detail=repr(error)), None
         exchange.reply = reply
-        if reply is not None and reply.batches is not None and exchange.error is None:
+        if reply is not None and reply.batches is not None:
             exchange.streamed = True
             reply.batches = self._flow(exchange, reply.batches, entered)
             return reply
-        if reply is not None:
-            self._tap_whole(exchange, reply, entered)
         self._leave(exchange, entered)
-        return exchange.reply
+        return reply
 
     async def _flow(self, exchange: Exchange, source: Stream, entered: int) -> Stream:
         """The stream through the taps; its end, however it comes, ends the exchange."""
