@@ -43,12 +43,14 @@ SWEEP_S = 30.0
 
 @dataclass(slots=True)
 class World:
-    """What the live gateway is given and a test or the lab replaces: time, chance, names, senders by provider kind."""
+    """What the live gateway is given and a test or the lab replaces: time, chance, names, senders by kind, prices."""
 
     clock: Clock = field(default_factory=SystemClock)
     rng: Rng = field(default_factory=SystemRng)
     ids: Ids | None = None
     transports: Mapping[str, Transport] = field(default_factory=dict)
+    book: PriceBook | None = None
+    """None = the shipped price lists."""
 
 
 @dataclass(slots=True)
@@ -206,6 +208,7 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
         clock=world.clock,
     )
     pepper = open_pepper(settings)
+    book = world.book or load_book()
     return Gateway(
-        settings, stores=stores, book=load_book(), pepper=pepper, metrics=metrics, world=world, status_of=status_of
+        settings, stores=stores, book=book, pepper=pepper, metrics=metrics, world=world, status_of=status_of
     )
