@@ -62,7 +62,7 @@ class OpenAICompatible:
             method="POST",
             url=self.url(dialect, fields, provider),
             headers=self.headers(dialect, provider, headers, stream=stream),
-            body=rewrite(raw, changes) if changes else raw,
+            body=rewrite(raw, changes),
             stream=stream,
             connect_timeout_s=CONNECT_TIMEOUT_S,
         )
@@ -89,10 +89,11 @@ class OpenAICompatible:
     def changes(
         self, dialect: str, fields: Mapping[str, Any], deployment: DeploymentSettings, *, stream: bool
     ) -> dict[str, Any]:
-        """Top-level fields to set in the body."""
-        changes: dict[str, Any] = {}
-        if fields.get("model") != deployment.model:
-            changes["model"] = deployment.model
+        """Top-level fields to set in the body.
+
+        The model is set always: the edit drops fields that came twice, of which another reader may take the first.
+        """
+        changes: dict[str, Any] = {"model": deployment.model}
         if stream:
             changes["stream"] = True
             if dialect in _TELLS_USAGE_WHEN_ASKED:
