@@ -104,8 +104,8 @@ class Call:
             body = await self._within(first_byte_at, "first_byte", response.read(MAX_ERROR_BYTES))
             raise self._adapter.refusal(response.status, response.headers, body)
         exchange.served_by = self._deployment.id
-        if request.stream and "event-stream" in response.headers.get("content-type", ""):
-            return await self._stream(response, first_byte_at, folded=folded)
+        if self._dialect in STREAMABLE and "event-stream" in response.headers.get("content-type", ""):
+            return await self._stream(response, first_byte_at, folded=not exchange.wants_stream)
         return await self._whole(response, first_byte_at)
 
     # --- whole answers
@@ -118,11 +118,11 @@ class Call:
             raise error
         cut = capacity_cut(self._dialect, answer)
         usage = self._adapter.usage(self._dialect, answer, None)
-        exchange = self._exchange
-        exchange.whole, exchange.finished = body, not cut
         self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
         if cut:
             raise _cut_off()
+        exchange = self._exchange
+        exchange.whole, exchange.finished = body, True
         if exchange.wants_stream and self._dialect in STREAMABLE:
             return Reply(200, batches=retold(self._dialect, body))
         return Reply(200, body=body)
@@ -156,25 +156,28 @@ class Call:
         """The stream from its first data event; ends with the answer, or raises what broke it."""
         outcome, exchange, fold, batch = ClientGone.kind, self._exchange, self._fold, first
         monotonic, total_at, between_s = self._clock.monotonic, self._total_at, exchange.model.timeouts.between_s
-        progress = when = monotonic()
+        progress, progressed, when = 0.0, True, total_at
         try:
             while fold is not None and not fold.done:
                 if batch:
                     yield batch
                 since = monotonic()
+                if progressed:
+                    progress = since
                 when = min(progress + between_s, total_at)
                 with self._deadline.until(when):
                     data = await response.next()
-                now = monotonic()
-                exchange.waited_s += now - since
+                exchange.waited_s += monotonic() - since
                 batch = parser.feed(data) if data else _unbroken(parser.finish())
-                if self._take(batch):
-                    progress = now
+                progressed = self._take(batch)
                 if not data:
                     batch += self._ending()
                     break
+            broken = fold is None or fold.broken
+            if broken and not self.streaming:
+                raise BadAnswer("the provider's stream makes no whole answer")
             outcome = "ok"
-            exchange.finished = fold is not None and not fold.broken
+            exchange.finished, exchange.stoppable = not broken, False
             self._settle(outcome)
             yield batch
             await self._linger(response)
@@ -186,7 +189,8 @@ class Call:
             raise
         finally:
             self._settle(outcome)
-            self._deadline.close()
+            if self.streaming:
+                self._deadline.close()
             await response.close()
 
     def _take(self, batch: Batch) -> bool:
@@ -213,12 +217,15 @@ class Call:
 
     async def _linger(self, response: UpstreamResponse) -> None:
         """Read to the end of the response, so that its connection can serve again."""
+        since = self._clock.monotonic()
         try:
-            with self._deadline.until(self._clock.monotonic() + LINGER_S):
+            with self._deadline.until(since + LINGER_S):
                 while await response.next():
                     pass
         except (TimeoutError, PenstockError):
             return
+        finally:
+            self._exchange.waited_s += self._clock.monotonic() - since
 
     async def _within(self, when: float, which: str, awaitable: Awaitable[T]) -> T:
         """Wait under a deadline; the wait is the provider's time, not ours."""
@@ -296,8 +303,17 @@ class Call:
             return NO_USAGE, False
         prompt = estimate_request(self._dialect, self._exchange.fields)
         if answer is None and fold is not None and fold.started:
-            answer = _decode(fold.whole())
+            answer = _told_so_far(fold)
         return Usage(input_miss=prompt, output=estimate_answer(answer or {})), True
+
+
+def _told_so_far(fold: Fold) -> dict[str, Any]:
+    """What came of the answer; nothing when it is nested too deep to be written down."""
+    try:
+        told: dict[str, Any] = _decode(fold.whole())
+    except PenstockError:
+        return {}
+    return told
 
 
 def _unbroken(batch: Batch) -> Batch:
