@@ -5,14 +5,21 @@ allows; after that, never. A streaming reply is handed out only when its first d
 """
 
 from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
 
 from penstock.config.settings import ProviderSettings, RetrySettings
 from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
+from penstock.core.tokens import estimate_request
 from penstock.errors import ClientGone, UpstreamError
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.ports import Adapter, Clock, Deadline, Ids, Rng, Transport
+
+_NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
+_encode = msgspec.json.encode
 
 
 class Attempt:
@@ -61,20 +68,27 @@ class Attempt:
         made: list[Made] = []
         place = 0
         while True:
-            if exchange.unwanted:
-                raise ClientGone("the client left before its answer")
             call = Call(exchange, candidates[place], deadline, total_at, self._world)
             try:
                 return await call.open()
             except UpstreamError as error:
+                if exchange.unwanted:
+                    raise ClientGone("the client left before its answer") from error
                 made.append(Made(place, error.retry, error.retry_after_s))
                 step = self._next(targets, made, total_at)
                 if step is None:
-                    raise
+                    return _counted_here(exchange, error)
             finally:
                 exchange.stoppable = exchange.stoppable or not call.streaming
-            await self._clock.sleep(step.delay_s)
+            await self._back_off(exchange, step.delay_s)
             place = step.place
+
+    async def _back_off(self, exchange: Exchange, delay_s: float) -> None:
+        """Waiting for a provider to recover is waiting for it."""
+        if delay_s:
+            since = self._clock.monotonic()
+            await self._clock.sleep(delay_s)
+            exchange.waited_s += self._clock.monotonic() - since
 
     def _next(self, targets: list[Target], made: list[Made], total_at: float) -> Step | None:
         """The next call, unless it would come too late or the retry budget is used up."""
@@ -83,3 +97,10 @@ class Attempt:
         if step is None or now + step.delay_s >= total_at or not self._budget.retry(now):
             return None
         return step
+
+
+def _counted_here(exchange: Exchange, error: UpstreamError) -> Reply:
+    """Our own count of tokens, where a provider of the messages dialect does not count. Raises any other error."""
+    if exchange.asked.dialect != "count_tokens" or error.status not in _NO_SUCH_ENDPOINT:
+        raise error
+    return Reply(200, body=_encode({"input_tokens": estimate_request("count_tokens", exchange.fields)}))
