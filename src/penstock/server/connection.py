@@ -49,20 +49,26 @@ class _RefusedError(Exception):
 
 
 class _Ending:
-    """The transport, except that to close it means what ``Connection.end`` says."""
+    """The transport, except that to write and to close mean what ``Connection.write`` and ``Connection.end`` say."""
 
     __slots__ = (
         "abort", "close", "get_extra_info", "get_write_buffer_size", "is_closing", "pause_reading", "resume_reading",
         "write",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, end: Callable[[], None], is_ending: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        write: Callable[[bytes], None],
+        end: Callable[[], None],
+        is_ending: Callable[[], bool],
+    ) -> None:
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
         self.get_write_buffer_size = transport.get_write_buffer_size
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
-        self.write = transport.write
+        self.write = write
         self.close = end
         self.is_closing = is_ending
 
@@ -84,6 +90,8 @@ class Connection(HttpToolsProtocol):
         self._declined = b""
         self._half_closed = False
         self._running: RequestResponseCycle | None = None
+        self._headless: RequestResponseCycle | None = None  # the request whose answer's head was not written yet
+        self._answer_head = b""
         self._stalled_since = 0.0
         self._stalled_bytes = -1
         self._refusal: tuple[PenstockError, int | None] | None = None
@@ -94,7 +102,7 @@ class Connection(HttpToolsProtocol):
         """Take it in, or say at once that there is no room."""
         super().connection_made(transport)
         self._socket = transport
-        self.transport = cast("asyncio.Transport", _Ending(transport, self.end, self._is_ending))
+        self.transport = cast("asyncio.Transport", _Ending(transport, self.write, self.end, self._is_ending))
         self._since = self._edge.now
         self._edge.watched.add(self)
         if len(self.connections) > self._edge.bounds.connections:
@@ -208,7 +216,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., object]) -> None:
-        self._running = cycle
+        self._running = self._headless = cycle
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type] # uvicorn's own type is private
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence is not ours
@@ -368,10 +376,23 @@ class Connection(HttpToolsProtocol):
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
         return b"".join([STATUS_LINE[status or usual], *lines, b"connection: close\r\n\r\n", body])
 
+    def write(self, data: bytes) -> None:
+        """Hold the head of an answer back until its first piece of body: one system call and one packet for both."""
+        cycle = self._headless
+        if cycle is not None and cycle.response_started:
+            self._headless = None
+            self._answer_head = data
+            return
+        if self._answer_head:
+            data, self._answer_head = self._answer_head + data, b""
+        self._socket.write(data)
+
     def end(self) -> None:
         """Close our side and wait for the client's; ``sweep`` sees to it that this ends."""
         if self._phase == LINGER or self._socket.is_closing():
             return
+        if self._answer_head:
+            self.write(b"")
         self._phase = LINGER
         self._begun = False
         self._body_bytes = 0

@@ -48,8 +48,8 @@ _UNFIT: Final = (
 )
 """What the driver raises for a value that no column takes; anything else is the store's failure, not the row's."""
 
-_ID_DIGITS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
-_ID_TIME: Final = 10
+_ID_TIME: Final = 12
+"""Hex digits of milliseconds that our names begin with (clock.TimeIds)."""
 _NEAR_S: Final = 60.0
 _EVER: Final = 1e18
 
@@ -200,11 +200,9 @@ class SqliteLedgerReader:
 
 
 def _time_of(exchange_id: str) -> float:
-    """The epoch seconds in an id of ours: 48 bits of milliseconds in base 32; 0 in any other."""
+    """The epoch seconds in an id of ours: 0 in any other."""
     digits = exchange_id.rpartition("_")[2][:_ID_TIME]
-    value = 0
-    for digit in digits:
-        if digit not in _ID_DIGITS:
-            return 0.0
-        value = value * 32 + _ID_DIGITS.index(digit)
-    return value / 1000
+    try:
+        return int(digits, 16) / 1000
+    except ValueError:
+        return 0.0
