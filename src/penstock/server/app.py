@@ -151,17 +151,24 @@ class Answering:
         self._send = send
         self._extra = extra
         self._begun = False
-        self._over = False
+        self._timer = gateway.clock.later(KEEP_ALIVE_S, self._wake)
         self._waking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Answer, whatever happens."""
-        timer = self._gateway.clock.later(KEEP_ALIVE_S, self._wake)
+        """Answer, whatever happens; who is called off has nobody left to answer."""
+        try:
+            await self._answer()
+        except asyncio.CancelledError:
+            if not self._exchange.called_off:
+                raise
+
+    async def _answer(self) -> None:
         try:
             reply = await self._gateway.pipeline.run(self._exchange)
         finally:
-            timer.cancel()
-            await self._stop_waking()
+            self._timer.cancel()
+            if self._waking is not None:
+                self._waking.cancel()
         if reply is None:
             await self._fail()
         elif reply.batches is not None:
@@ -215,10 +222,8 @@ class Answering:
         await _send_whole(self._send, status, body, headers)
 
     async def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": [EVENTS, NO_CACHE, *headers]})
         self._begun = True
-        await self._send(
-            {"type": "http.response.start", "status": 200, "headers": [EVENTS, NO_CACHE, *headers]}
-        )  # fmt: skip
 
     # --- headers
 
@@ -241,22 +246,22 @@ class Answering:
     # --- waiting
 
     def _wake(self) -> None:
-        """The answer takes long: begin the response, if it will be a stream."""
-        if self._exchange.wants_stream and self._waking is None:
+        """The answer takes long: begin the response, if it will be a stream. Who still uploads is looked at again."""
+        if self._exchange.wants_stream:
             self._waking = asyncio.ensure_future(self._keep_alive())
+        elif not self._body.complete:
+            self._timer = self._gateway.clock.later(KEEP_ALIVE_S, self._wake)
 
     async def _keep_alive(self) -> None:
+        """Until it is cancelled, which it never is in the middle of a message: a ``send`` waits, then writes it whole.
+
+        Nothing is awaited between an answer and its first byte, so that no cancellation can come between the two and
+        leave a stream that nobody ends.
+        """
         await self._begin([_request_id(self._exchange.id), *self._extra])
-        while not self._over and not self._exchange.client_gone:
+        while not self._exchange.client_gone:
             await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
             await self._gateway.clock.sleep(KEEP_ALIVE_S)
-
-    async def _stop_waking(self) -> None:
-        self._over = True
-        waking, self._waking = self._waking, None
-        if waking is not None:
-            waking.cancel()
-            await asyncio.wait([waking])
 
 
 def _request_id(request_id: str) -> tuple[bytes, bytes]:
