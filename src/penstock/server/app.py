@@ -18,7 +18,15 @@ from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.run import Pipeline
 from penstock.pipeline.stream import Stream
 from penstock.ports import Clock, Ids
-from penstock.server.head import MODEL_LISTS, Headers, find_dialect, read_asked, read_credential, read_headers
+from penstock.server.head import (
+    MODEL_LISTS,
+    MODEL_PATHS,
+    Headers,
+    find_dialect,
+    read_asked,
+    read_credential,
+    read_headers,
+)
 from penstock.server.models import list_models
 from penstock.server.origins import cors_headers, preflight
 from penstock.server.replies import error_event, render_error
@@ -64,7 +72,7 @@ class DataPlane:
             if scope["method"] == "OPTIONS" and b"origin" in headers:
                 await _send_whole(send, *preflight(headers, gateway.settings.server.cors))
                 return
-            if path in MODEL_LISTS or path.rpartition("/")[0] in MODEL_LISTS:
+            if path in MODEL_LISTS or path.startswith(MODEL_PATHS):
                 await _send_whole(send, 200, self._models(scope, headers), [JSON, _request_id(request_id)])
                 return
             dialect = find_dialect(path, scope["method"])

@@ -21,6 +21,8 @@ DIALECTS: Final[Mapping[str, str]] = {
     prefix + path: dialect for prefix in PREFIXES for path, dialect in ENDPOINTS.items()
 }
 MODEL_LISTS: Final = frozenset(prefix + "/models" for prefix in PREFIXES)
+MODEL_PATHS: Final = tuple(path + "/" for path in MODEL_LISTS)
+"""One model of the list: what follows is its name, slashes included."""
 
 MAX_TAGS: Final = 16
 MAX_TAG_CHARS: Final = 64
@@ -33,6 +35,8 @@ _READ: Final = frozenset(
         b"content-encoding", b"origin",
     }
 )  # fmt: skip
+_USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin"})
+"""Headers that ask nothing of the pipeline."""
 
 Headers = dict[bytes, bytes]
 
@@ -60,7 +64,7 @@ def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
 def read_asked(dialect: str, headers: Headers) -> Asked:
     """What the headers of a data-plane request ask. Raises BadRequest."""
     asked = Asked(dialect, credential=read_credential(headers))
-    if len(headers) <= 2:  # noqa: PLR2004 - nothing but a credential and a content length
+    if headers.keys() <= _USUAL:
         return asked
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise BadRequest("send the body uncompressed: content-encoding is not supported on requests")
