@@ -31,9 +31,11 @@ class Case:
         return NUMBER in self.body
 
 
-def chat(text: str, *, stream: bool = False) -> str:
-    """A chat request of one question."""
+def chat(text: str, *, stream: bool = False, pause: bool = False) -> str:
+    """A chat request of one question. ``pause``: the mock provider waits after the first chunk."""
     fields: dict[str, object] = {"model": MODEL}
+    if pause:
+        fields["user"] = "mock:pause"
     if stream:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     fields["messages"] = [
@@ -52,7 +54,7 @@ CASES = {
         Case("ulong", chat(f"Question number {NUMBER}. " + (_WORDS * 500)[:LONG_BYTES]), 9.0),
         Case("ustream", chat(_ASK, stream=True), 2.5),
         Case("hit", chat("The same question as before, how are you today?"), 5.0),
-        Case("ttft", chat(_ASK, stream=True), None),
+        Case("ttft", chat(_ASK, stream=True, pause=True), None),
         Case("rss", chat(_ASK), None),
     )
 }

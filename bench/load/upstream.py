@@ -2,7 +2,8 @@
 
 ``python -m bench.load.upstream 9100``. One process, one core, a raw protocol on uvloop. ``POST .../chat/completions``
 answers a JSON of 200 characters, or, when the body says ``"stream": true``, 100 content chunks with one write each, a
-usage chunk and ``[DONE]``. Anything else answers a small JSON, so that probes succeed.
+usage chunk and ``[DONE]``; with ``"user": "mock:pause"`` it waits ``PAUSE_S`` after the first chunk, as every real
+model does. Anything else answers a small JSON, so that probes succeed.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ import uvloop
 
 CHUNKS = 100
 ANSWER_CHARACTERS = 200
+PAUSE_S = 0.003
+"""Long enough for the first chunk to get through any gateway before the others take the client's core."""
 USAGE = {
     "prompt_tokens": 24,
     "completion_tokens": 48,
@@ -28,6 +31,7 @@ USAGE = {
 BASE = {"id": "chatcmpl-mock0001", "created": 1700000000, "model": "mock-model"}
 
 _ASKS_STREAM = re.compile(rb'"stream"\s*:\s*true')
+_ASKS_PAUSE = re.compile(rb'"user"\s*:\s*"mock:pause"')
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:\s*chunked", re.IGNORECASE)
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -128,7 +132,11 @@ class Connection(asyncio.Protocol):
             self._write(PROBE)
         elif _ASKS_STREAM.search(request, head_end):
             self._writes = iter(STREAM)
-            self._write_on()
+            if _ASKS_PAUSE.search(request, head_end):
+                self._write(next(self._writes))
+                self._loop.call_later(PAUSE_S, self._write_on)
+            else:
+                self._write_on()
         else:
             self._write(COMPLETION)
 

@@ -91,6 +91,7 @@ async def run(options: Options, directory: Path, console: Console) -> None:
         await asyncio.wait([shown, gateway.served], return_when=asyncio.FIRST_COMPLETED)
         if not shown.done():
             shown.cancel()
+            await asyncio.wait([shown])
             raise click.Abort
         await shown
         if options.serve:

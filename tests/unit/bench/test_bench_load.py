@@ -63,7 +63,7 @@ def test_a_request_ends_where_it_ends(whole: bytes) -> None:
         assert upstream.end_of_request(whole[:cut], head_end) == -1
 
 
-@pytest.mark.parametrize("name", ["uniq", "ustream"])
+@pytest.mark.parametrize("name", ["uniq", "ustream", "ttft"])
 async def test_first_bytes_are_timed(name: str) -> None:
     """Whole and streamed answers of the mock provider are read to their end, and come before it."""
     server = await asyncio.get_running_loop().create_server(upstream.Connection, "127.0.0.1", 0)
