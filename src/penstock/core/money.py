@@ -61,6 +61,8 @@ def is_currency(code: str) -> bool:
 
 def format_amount(nano: int, digits: int = 6) -> str:
     """``nano`` as a decimal string with ``digits`` (0 to 9) decimals, half to even."""
+    if not nano and digits:
+        return f"0.{'0' * digits}"
     rounded = round_half_even(abs(nano), 10 ** (DECIMALS - digits))
     sign = "-" if nano < 0 and rounded else ""
     whole, part = divmod(rounded, 10**digits)
