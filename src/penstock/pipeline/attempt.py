@@ -4,12 +4,12 @@ Until the first data event an error may be cured by another call, as ``core/retr
 allows; after that, never. A streaming reply is handed out only when its first data event is there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from penstock.config.settings import ProviderSettings, RetrySettings
+from penstock.config.settings import DeploymentSettings, ProviderSettings, RetrySettings
 from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
 from penstock.core.tokens import estimate_request
 from penstock.errors import ClientGone, UpstreamError
@@ -63,7 +63,6 @@ class Attempt:
     async def _walk(self, exchange: Exchange, deadline: Deadline) -> Reply:
         plan = exchange.plan
         candidates = plan.candidates if plan is not None else ()
-        targets = [Target(deployment.id, deployment.provider.name) for deployment in candidates]
         total_at = exchange.started + exchange.model.timeouts.total_s
         made: list[Made] = []
         place = 0
@@ -75,7 +74,7 @@ class Attempt:
                 if exchange.unwanted:
                     raise ClientGone("the client left before its answer") from error
                 made.append(Made(place, error.retry, error.retry_after_s))
-                step = self._next(targets, made, total_at)
+                step = self._next(candidates, made, total_at)
                 if step is None:
                     return _counted_here(exchange, error)
             finally:
@@ -90,8 +89,9 @@ class Attempt:
             await self._clock.sleep(delay_s)
             exchange.waited_s += self._clock.monotonic() - since
 
-    def _next(self, targets: list[Target], made: list[Made], total_at: float) -> Step | None:
+    def _next(self, candidates: Sequence[DeploymentSettings], made: list[Made], total_at: float) -> Step | None:
         """The next call, unless it would come too late or the retry budget is used up."""
+        targets = [Target(deployment.id, deployment.provider.name) for deployment in candidates]
         step = next_step(targets, made, self._schedule, self._rng.random())
         now = self._clock.monotonic()
         if step is None or now + step.delay_s >= total_at or not self._budget.retry(now):
