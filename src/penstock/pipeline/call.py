@@ -138,7 +138,7 @@ class Call:
             batch = parser.feed(data) if data else parser.finish()
             self._take(batch)
             first += batch
-            if fold.started:
+            if fold.started and any(isinstance(event.json, dict) for event in batch):
                 break
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
@@ -201,11 +201,11 @@ class Call:
             if event.data is None or fold is None or event.name == "ping":
                 continue
             progress = True
-            fold.add(event)
             if b'"error"' in event.data and isinstance(event.json, dict):
                 error = self._adapter.error_inside(self._dialect, event.json)
                 if error is not None:
                     raise error
+            fold.add(event)
         return progress
 
     def _ending(self) -> Batch:
