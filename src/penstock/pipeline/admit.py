@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from penstock.config.settings import ModelSettings
 from penstock.errors import ModelForbidden, UnknownModel
 from penstock.pipeline.exchange import Exchange, Principal, Reply
+from penstock.pipeline.stream import STREAMABLE
 from penstock.wire.answers import is_usage_only
 from penstock.wire.requests import end_user, read_request, rewrite, wants_stream, wants_usage
 from penstock.wire.sse import Event
@@ -27,7 +28,7 @@ class Admit:
         exchange.fields = fields = read_request(dialect, exchange.raw)
         exchange.model = model = self._allowed(fields["model"], exchange.principal)
         exchange.user = end_user(dialect, fields)
-        exchange.wants_stream = wants_stream(fields)
+        exchange.wants_stream = dialect in STREAMABLE and wants_stream(fields)
         exchange.wants_usage = wants_usage(fields)
         if model.fields:
             self._apply_alias(exchange)

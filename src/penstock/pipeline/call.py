@@ -18,7 +18,7 @@ from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import BadAnswer, ClientGone, PenstockError, ProviderBusy, ProviderTimeout
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.stream import Batch, Stream, retold
+from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamResponse
 from penstock.wire.answers import capacity_cut, upstream_id
 from penstock.wire.fold import Fold, fold_for
@@ -29,7 +29,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
 LINGER_S: Final = 1.0
 """How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
-STREAMABLE: Final = frozenset({"chat", "completions", "messages"})
 
 T = TypeVar("T")
 _decode = msgspec.json.Decoder().decode
@@ -123,7 +122,7 @@ class Call:
             raise _cut_off()
         exchange = self._exchange
         exchange.whole, exchange.finished = body, True
-        if exchange.wants_stream and self._dialect in STREAMABLE:
+        if exchange.wants_stream:
             return Reply(200, batches=retold(self._dialect, body))
         return Reply(200, body=body)
 

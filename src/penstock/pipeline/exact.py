@@ -86,6 +86,6 @@ def _storable(dialect: str, whole: bytes, asked_choices: object) -> bool:
         answer = _decode(whole)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
-    if isinstance(asked_choices, int) and len(answer.get("choices", ())) < asked_choices:
+    if verdict(dialect, answer) != "complete":
         return False
-    return verdict(dialect, answer) == "complete"
+    return not isinstance(asked_choices, int) or len(answer.get("choices", ())) >= asked_choices

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutSettings
-from penstock.core.cachekey import CacheDirective
+from penstock.core.cachekey import NO_DIRECTIVE, CacheDirective
 from penstock.core.records import AttemptRow, ShareRow
 from penstock.core.routing import Plan
 from penstock.core.usage import NO_USAGE, Usage
@@ -53,7 +53,7 @@ class Asked:
 
     dialect: str
     credential: str = ""
-    directive: CacheDirective = field(default_factory=CacheDirective)
+    directive: CacheDirective = NO_DIRECTIVE
     idempotency_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     forward: Mapping[str, str] = field(default_factory=dict)

@@ -1,9 +1,13 @@
 """Answers as streams of batches, and a whole answer told as one."""
 
 from collections.abc import AsyncGenerator, Iterable
+from typing import Final
 
 from penstock.wire.sse import Event
 from penstock.wire.unfold import unfold
+
+STREAMABLE: Final = frozenset({"chat", "completions", "messages"})
+"""Dialects whose answers may be streams; in the others ``stream`` means nothing."""
 
 Batch = list[Event]
 """The events of one upstream read: one send to the client."""
