@@ -1,6 +1,7 @@
 """The Anthropic SDK for Python works unchanged on ``/v1/messages``, and the ledger says what it cost."""
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -82,7 +83,9 @@ def test_a_whole_message_is_in_the_ledger(
     cost = cost_nano(70, 30, 9)
     assert exchange["cost_nano"] == attempt["charged_nano"] == share["amount_nano"] == cost
     after, _ = gateway.spend("endpoint")
-    assert after["messages"]["requests"] - before.get("messages", {"requests": 0})["requests"] == 1
+    row, none = after["messages"], {"requests": 0, "cost": "0"}
+    assert row["requests"] - before.get("messages", none)["requests"] == 1
+    assert Decimal(row["cost"]) - Decimal(before.get("messages", none)["cost"]) == Decimal(amount(cost))
 
 
 def test_a_streamed_message_is_in_the_ledger(

@@ -150,13 +150,14 @@ class GatewayProcess:
 
 @contextmanager
 def gateway_process(directory: Path, **sections: Any) -> Iterator[GatewayProcess]:
-    """One that serves this config. It must end with 0 on SIGTERM, unless the test ended it another way."""
+    """One that serves this config. It must end with 0 on SIGTERM, unless the test ended it another way, and quietly."""
     gateway = GatewayProcess(directory)
     gateway.configure(**sections)
     gateway.start()
     try:
         yield gateway
         assert gateway.stop() == 0, gateway.stderr
+        assert "Traceback" not in gateway.stderr
     finally:
         gateway.kill()
 
