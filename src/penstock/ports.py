@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from penstock.config.settings import DeploymentSettings, ProviderSettings
 from penstock.core.records import LedgerRow
 from penstock.core.usage import Usage
@@ -156,8 +158,7 @@ class Adapter(Protocol):
 # --- stores ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A finished answer as the exact cache keeps it: always whole, whatever the first asker wanted."""
 
     body: bytes

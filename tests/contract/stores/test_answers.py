@@ -2,9 +2,9 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.core.usage import Usage
 from penstock.ports import StoredAnswer, Stores
