@@ -21,6 +21,8 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Lines = list[tuple[bytes, bytes]]
 
 KEEP_ALIVE_S: Final = 15.0
+SEARCHED_BYTES: Final = 4096
+"""Above this a timer is cheaper than to look whether the body speaks of a stream."""
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 JSON: Final = (b"content-type", b"application/json")
 EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
@@ -63,7 +65,7 @@ class Answering:
     async def _read(self) -> bytes:
         """The body, for the pipeline. A client that may want a stream is not left waiting in silence."""
         body = await self._body.read()
-        if b'"stream"' in body:
+        if len(body) > SEARCHED_BYTES or b'"stream"' in body:
             self._timer = self._gateway.clock.later(KEEP_ALIVE_S, self._wake)
         return body
 
