@@ -377,12 +377,16 @@ class Connection(HttpToolsProtocol):
         return b"".join([STATUS_LINE[status or usual], *lines, b"connection: close\r\n\r\n", body])
 
     def write(self, data: bytes) -> None:
-        """Hold the head of an answer back until its first piece of body: one system call and one packet for both."""
+        """Hold the head of an answer back until its first piece of body: one system call and one packet for both.
+
+        The answer to HEAD has no body to wait for.
+        """
         cycle = self._headless
         if cycle is not None and cycle.response_started:
             self._headless = None
-            self._answer_head = data
-            return
+            if cycle.scope["method"] != "HEAD":
+                self._answer_head = data
+                return
         if self._answer_head:
             data, self._answer_head = self._answer_head + data, b""
         self._socket.write(data)
