@@ -171,3 +171,13 @@ def test_the_admin_plane_asks_for_its_token(running: GatewayProcess) -> None:
     for path in ("/admin/config", "/admin/spend", "/admin/keys"):
         assert running.admin(path, token="wrong")[0] == 401
         assert running.admin(path)[0] == 200
+
+
+def test_head_is_answered(running: GatewayProcess) -> None:
+    """A load balancer may ask with HEAD, again and again over one connection; on both planes."""
+    for origin, path in ((f"http://127.0.0.1:{running.admin_port}", "/readyz"), (running.origin, "/v1/models")):
+        with httpx2.Client(base_url=origin, timeout=10) as http:
+            answers = [http.head(path), http.head(path), http.get(path)]
+        assert [(answer.status_code, bool(answer.content)) for answer in answers] == [
+            (200, False), (200, False), (200, True),
+        ]  # fmt: skip
