@@ -28,6 +28,7 @@ from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.route import Route
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
+from penstock.pipeline.standing import Standings
 from penstock.ports import Clock, Ids, Rng, Stores, Transport
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
@@ -61,6 +62,7 @@ class Standing:
     flights: Flights = field(default_factory=dict)
     firsts: Firsts = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
+    keys: Standings = field(default_factory=dict)
 
 
 class Gateway:
@@ -143,7 +145,7 @@ class Gateway:
             Identify(clock, self.keyring),
             Admit(settings.models),
             Once(clock, stores.results, standing.firsts),
-            Limit(clock, settings.limits, standing.gate, guarded),
+            Limit(clock, settings.limits, standing.gate, standing.keys, guarded),
         ]
         if _exact_is_on(settings):
             stages.append(Exact(clock, stores.answers, sharing))
@@ -209,6 +211,4 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
     )
     pepper = open_pepper(settings)
     book = world.book or load_book()
-    return Gateway(
-        settings, stores=stores, book=book, pepper=pepper, metrics=metrics, world=world, status_of=status_of
-    )
+    return Gateway(settings, stores=stores, book=book, pepper=pepper, metrics=metrics, world=world, status_of=status_of)

@@ -12,7 +12,7 @@ from penstock.core.quota import MinuteWindow
 from penstock.core.tokens import estimate_request
 from penstock.errors import LedgerUnavailable, RateLimited, Saturated
 from penstock.pipeline.exchange import Exchange, Principal, Reply
-from penstock.pipeline.standing import Standing
+from penstock.pipeline.standing import Standing, Standings
 from penstock.ports import Clock, Ledger
 
 RETRY_AFTER_FULL_S = 1.0
@@ -45,7 +45,7 @@ class Gate:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
                 self.leave()
-            else:
+            elif waiter in self.queue:  # else its turn came in the moment it left, and was passed on
                 self.queue.remove(waiter)
             raise
 
@@ -62,13 +62,13 @@ class Gate:
 class Limit:
     """Holds every exchange to its key's limits and the gateway's."""
 
-    def __init__(self, clock: Clock, limits: LimitSettings, gate: Gate, ledger: Ledger | None) -> None:
+    def __init__(self, clock: Clock, limits: LimitSettings, gate: Gate, keys: Standings, ledger: Ledger | None) -> None:
         """``ledger``: refuse everything while it is unhealthy; None = answer on (``on_failure: answer``)."""
         self._clock = clock
         self._limits = limits
         self._gate = gate
         self._ledger = ledger
-        self._keys: dict[str, Standing] = {}
+        self._keys = keys
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Raises RateLimited, Saturated, LedgerUnavailable."""
@@ -86,28 +86,29 @@ class Limit:
     def leave(self, exchange: Exchange) -> None:
         """Give the slot back and correct the tokens to what was really used; our own hits count none."""
         self._gate.leave()
-        standing = exchange.standing
-        if standing is None:
-            return
-        standing.active -= 1
-        if standing.tokens is not None:
-            used = sum(attempt.usage.total for attempt in exchange.attempts)
-            standing.tokens.correct(self._clock.monotonic(), used - self._estimate(exchange))
+        if exchange.standing is not None:
+            self._give_back(exchange, exchange.standing)
 
     async def _take_slot(self, exchange: Exchange) -> None:
         try:
             await self._gate.enter(self._limits)
         except BaseException:
             if exchange.standing is not None:
-                exchange.standing.active -= 1
+                self._give_back(exchange, exchange.standing)
             raise
+
+    def _give_back(self, exchange: Exchange, standing: Standing) -> None:
+        standing.active -= 1
+        if standing.tokens is not None:
+            used = sum(attempt.usage.total for attempt in exchange.attempts)
+            taken = min(self._estimate(exchange), standing.tokens.limit)
+            standing.tokens.correct(self._clock.monotonic(), used - taken)
 
     def _hold_to_key(self, exchange: Exchange, principal: Principal) -> None:
         standing = self._keys.get(principal.key_id)
-        if standing is None or not standing.fits(principal):
-            active = standing.active if standing else 0
-            standing = self._keys[principal.key_id] = Standing(principal)
-            standing.active = active
+        if standing is None:
+            standing = self._keys[principal.key_id] = Standing()
+        standing.follow(principal)
         now = self._clock.monotonic()
         if principal.concurrency and standing.active >= principal.concurrency:
             raise RateLimited(

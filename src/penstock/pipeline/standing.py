@@ -24,14 +24,22 @@ class Standing:
 
     __slots__ = ("active", "requests", "tokens")
 
-    def __init__(self, limits: Limits) -> None:
-        """The windows follow the key's limits; None = unlimited."""
+    def __init__(self) -> None:
         self.active = 0
-        self.requests = MinuteWindow(limits.rpm) if limits.rpm else None
-        self.tokens = MinuteWindow(limits.tpm) if limits.tpm else None
+        self.requests: MinuteWindow | None = None
+        self.tokens: MinuteWindow | None = None
 
-    def fits(self, limits: Limits) -> bool:
-        """False when the key's limits have changed since."""
-        requests = self.requests.limit if self.requests else None
-        tokens = self.tokens.limit if self.tokens else None
-        return (requests, tokens) == (limits.rpm or None, limits.tpm or None)
+    def follow(self, limits: Limits) -> None:
+        """Hold the key to these limits, None = unlimited; a window whose limit changed begins empty."""
+        self.requests = _window(self.requests, limits.rpm)
+        self.tokens = _window(self.tokens, limits.tpm)
+
+
+Standings = dict[str, Standing]
+"""By key id; outlives a reload."""
+
+
+def _window(window: MinuteWindow | None, limit: int | None) -> MinuteWindow | None:
+    if not limit:
+        return None
+    return window if window is not None and window.limit == limit else MinuteWindow(limit)
