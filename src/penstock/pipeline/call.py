@@ -173,8 +173,8 @@ class Call:
                     batch += self._ending()
                     break
             broken = fold is None or fold.broken
-            if broken and not self.streaming:
-                raise BadAnswer("the provider's stream makes no whole answer")
+            if fold is not None and not self.streaming:
+                self._check_folded(fold)
             outcome = "ok"
             exchange.finished, exchange.stoppable = not broken, False
             self._settle(outcome)
@@ -191,6 +191,13 @@ class Call:
             if self.streaming:
                 self._deadline.close()
             await response.close()
+
+    def _check_folded(self, fold: Fold) -> None:
+        """No byte of a folded answer has gone out: what is wrong with it may still be cured by another call."""
+        if fold.broken:
+            raise BadAnswer("the provider's stream makes no whole answer")
+        if capacity_cut(self._dialect, _decode(fold.whole())):
+            raise _cut_off()
 
     def _take(self, batch: Batch) -> bool:
         """Meter the events; True when one of them is progress. Raises the error that one of them carries."""
