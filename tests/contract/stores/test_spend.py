@@ -1,6 +1,7 @@
 """``spend`` equals what a plain loop over all rows says, for every grouping, zone and span, in every store."""
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,7 +73,7 @@ LEDGERS = st.integers(0, 12).flatmap(lambda count: st.tuples(*[exchanges(number)
 def naive_groups(by: str, zone: str, rows: Sequence[LedgerRow]) -> list[str]:
     """The groups of one exchange, straight from the words of the contract."""
     exchange = next(row for row in rows if isinstance(row, ExchangeRow))
-    local = datetime.fromtimestamp(exchange.at, UTC).astimezone(ZoneInfo(zone))
+    local = datetime.fromtimestamp(math.floor(exchange.at), UTC).astimezone(ZoneInfo(zone))  # which rounds up else
     if by == "hour":
         return [f"{local:%Y-%m-%dT%H}:00{local.isoformat()[-6:]}"]
     if by == "day":
@@ -187,6 +188,15 @@ async def test_days_have_as_many_hours_as_their_zone_says(stores: Stores, zone: 
     by_hour, _ = await stores.reader.spend(SpendQuery("hour", 0, 1e12, zone))
     assert {row.group: row.requests for row in days}[day] == 2 * hours
     assert [row.requests for row in by_hour if row.group.startswith(day)] == [2] * hours
+
+
+async def test_the_last_instant_of_an_hour_is_in_that_hour(stores: Stores) -> None:
+    """However near the next one begins: microseconds are not rounded into it."""
+    change = CHANGES[0].timestamp()
+    stores.ledger.append([exchange_row("ex_1", at=math.nextafter(change, 0)), exchange_row("ex_2", at=change)])
+    await stores.ledger.flush()
+    hours, _ = await stores.reader.spend(SpendQuery("hour", 0, 1e12, "Europe/Berlin"))
+    assert [row.group for row in hours] == ["2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"]
 
 
 def changes_of_offset(zone: ZoneInfo, year: int) -> Iterator[datetime]:
