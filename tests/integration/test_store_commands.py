@@ -303,6 +303,7 @@ def test_a_running_server_revokes_and_purges(place: Place, server: Server) -> No
 @pytest.mark.parametrize(
     ("status", "answer", "said"),
     [
+        (403, b'{"error": {"message": "not you"}}', "not you"),
         (401, b'{"error": {"message": "the admin token is wrong"}}', "the admin token is wrong"),
         (404, b"<html>", "is it a Penstock?"),
         (200, b"<html>", "is it a Penstock?"),
@@ -315,3 +316,31 @@ def test_a_server_that_refuses_is_quoted(place: Place, server: Server, status: i
     place.run("keys", "create", "ci", code=1)
     assert said in place.errors
     assert not (place.directory / "penstock.db").exists()
+
+
+def without_token(place: Place) -> None:
+    """The same config, with no admin token anywhere."""
+    config = place.directory / "penstock.yaml"
+    config.write_text(config.read_text().replace(f", admin_token: {place.token}", ""))
+
+
+def test_a_server_without_a_token_does_not_lock_its_operator_out(place: Place, server: Server) -> None:
+    """Once the first key ended open mode it answers 401 to all: keys go to its store, where it looks every second."""
+    without_token(place)
+    server.status = 401
+    place.run("keys", "create", "ci")
+    place.run("keys", "revoke", "ci")
+    assert [row["state"] for row in place.json("keys", "list")["rows"]] == ["revoked"]
+    assert len(server.asked) == 2
+    place.run("cache", "purge", "--all", code=1)
+    assert "set server.admin_token" in place.errors
+
+
+def test_a_key_without_an_admin_token_is_made_with_a_warning(place: Place) -> None:
+    """Which says what to set; with a token there is nothing to warn of."""
+    place.run("keys", "create", "first")
+    assert "warning" not in place.errors
+    without_token(place)
+    place.run("keys", "create", "second")
+    assert "server.admin_token" in place.errors
+    assert "PENSTOCK_ADMIN_TOKEN" in place.errors

@@ -11,10 +11,15 @@ from penstock.config.settings import Settings
 _TIMEOUT_S: Final = 10.0
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to call it by, not to listen on
 _OK: Final = range(200, 300)
+_UNAUTHORIZED: Final = 401
 
 
 class NoServer(Exception):
     """Nobody listens on the admin address."""
+
+
+class NoToken(click.ClickException):
+    """The server wants a token, and these settings have none to give."""
 
 
 class AdminClient:
@@ -26,7 +31,7 @@ class AdminClient:
         self._token = settings.server.admin_token
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The server's JSON answer. Raises NoServer; ClickException when it refuses, or is no Penstock."""
+        """The server's JSON answer. Raises NoServer, NoToken; ClickException when it refuses, or is no Penstock."""
         connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         try:
             connection.connect()
@@ -54,6 +59,11 @@ class AdminClient:
             answer = None
         if response.status in _OK and (answer is not None or not raw):
             return answer
+        if response.status == _UNAUTHORIZED and self._token is None:
+            raise NoToken(
+                f"the server at {self._host}:{self._port} takes this from nobody without its admin token: set "
+                "server.admin_token (or PENSTOCK_ADMIN_TOKEN) for the server and for this command"
+            )
         raise click.ClickException(
             f"the server at {self._host}:{self._port} refused ({response.status}): {_reason(answer)}"
         )

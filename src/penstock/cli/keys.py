@@ -1,4 +1,8 @@
-"""``penstock keys``: create, list and revoke client keys."""
+"""``penstock keys``: create, list and revoke client keys.
+
+Without an admin token a running server takes no orders once keys exist; they then go to its store, where it looks every
+second.
+"""
 
 import asyncio
 from datetime import UTC, datetime
@@ -8,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from penstock.cli.admin import AdminClient, NoServer
+from penstock.cli.admin import AdminClient, NoServer, NoToken
 from penstock.cli.options import config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock, TimeIds
@@ -21,6 +25,14 @@ from penstock.providers.registry import KINDS
 from penstock.stores.new_key import new_key
 from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
+
+_ON_DISK = (NoServer, NoToken)
+"""Why a change is written to the store instead."""
+
+_ADMIN_NEEDS_ONE = (
+    "warning: keys exist now, so the admin API answers only to server.admin_token, which is not set: set it "
+    "in the config, or PENSTOCK_ADMIN_TOKEN for the server and for commands"
+)
 
 _POSITIVE = click.IntRange(min=1)
 
@@ -59,11 +71,13 @@ def create(name: str, config: Path | None, format_: str, **wanted: Any) -> None:
             click.echo(f"warning: no model {model!r} is configured", err=True)
     try:
         made = AdminClient(settings).ask("POST", "/admin/keys", {"name": name, **wanted})
-    except NoServer:
+    except _ON_DISK:
         made = asyncio.run(_create(settings, name, wanted))
     emit([{"name": made["name"], "id": made["id"], "key": made["key"]}], None, format_)
     if format_ == "table":
         click.echo("Keep it now: it will not be shown again.", err=True)
+    if settings.server.admin_token is None:
+        click.echo(_ADMIN_NEEDS_ONE, err=True)
 
 
 @keys.command("list")
@@ -85,7 +99,7 @@ def revoke(name_or_id: str, config: Path | None) -> None:
     settings = load_here(config, registry=KINDS)
     try:
         AdminClient(settings).ask("DELETE", f"/admin/keys/{quote(name_or_id, safe='')}")
-    except NoServer:
+    except _ON_DISK:
         asyncio.run(_revoke(settings, name_or_id))
     click.echo(f"Revoked {name_or_id}.")
 
