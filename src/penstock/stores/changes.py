@@ -11,6 +11,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from penstock.errors import StoreError
 from penstock.stores.sqlite import transaction
 from penstock.stores.sqlite_writer import SqliteWriter
 
@@ -61,6 +62,9 @@ class Changes:
             raise
         self._settle(self._writing)
         self._writing = []
+
+    def fail(self, error: StoreError) -> None:
+        """Nobody is told: what is lost is found again by asking the provider."""
 
     def _settle(self, changes: Iterable[_Change]) -> None:
         self._settled_bytes += sum(change.size for change in changes)

@@ -1,6 +1,6 @@
 """The one thread that writes to a SQLite store, in groups, so that the event loop never waits for a disk.
 
-Queues gather on the loop and are written by the thread: whatever waits becomes one transaction per queue. A queue is
+Queues gather on the loop and are written by the thread: whatever waits is a transaction per queue, or a few. A queue is
 polled ``interval_s`` after it first has something (group commit), at once when somebody waits for it (``flush``,
 ``run``), and after a failure again and again, more and more slowly, on a new connection. Failures of one queue are
 its own: what it could not write it keeps or gives up, as its own docstring says.
@@ -28,10 +28,14 @@ _BACKOFF_S = (0.1, 5.0)
 
 
 class Queue(Protocol):
-    """Something to write. ``write`` runs on the writer's thread."""
+    """Something to write. Its methods run on the writer's thread."""
 
     def write(self, connection: sqlite3.Connection) -> None:
-        """Write whatever waits, in one transaction. Raises sqlite3.Error when it did not succeed."""
+        """Write whatever waits. Raises sqlite3.Error when it did not succeed."""
+        ...
+
+    def fail(self, error: StoreError) -> None:
+        """Nothing could be written this time, or not all of it."""
         ...
 
 
@@ -163,6 +167,8 @@ class SqliteWriter:
         except Exception as failure:  # noqa: BLE001 - the thread outlives any mistake, and tries again
             self._failed = True
             error = StoreError(f"the store cannot be written: {failure}", detail=repr(failure))
+        if error:
+            queue.fail(error)
         for asked in waiting:
             asked.fail(error) if error else asked.answer(None)
         waiting.clear()

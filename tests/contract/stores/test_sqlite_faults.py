@@ -9,7 +9,7 @@ import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,74 @@ async def test_a_full_disk_keeps_the_rows_until_there_is_room(bench: Bench) -> N
     assert bench.ledger.healthy
     assert await bench.requests() == 2
     assert not bench.lost
+
+
+async def test_the_log_says_once_that_it_fails_and_once_that_it_is_whole(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What, why and what to do; then how many rows are late. Not a line per try."""
+    caplog.set_level("INFO")
+    bench.break_it = fill_disk
+    for number in range(3):
+        bench.ledger.append(large_rows(number))
+        with pytest.raises(StoreError, match="full"):
+            await bench.ledger.flush()
+    (failing,) = caplog.records
+    assert (failing.levelname, vars(failing)["rows_waiting"]) == ("ERROR", 1)
+    assert "database or disk is full" in vars(failing)["why"]
+    bench.break_it = lambda _connection: None
+    await bench.ledger.flush()
+    _, healed = caplog.records
+    assert (healed.levelname, vars(healed)["rows_late"]) == ("INFO", 3)
+
+
+async def test_a_store_that_cannot_even_be_opened_makes_it_ill(bench: Bench) -> None:
+    """No connection is as bad as a full disk, for who must not spend what nobody records."""
+
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    bench.break_it = refuse
+    bench.ledger.append(rows_of(1))
+    with pytest.raises(StoreError, match="unable to open"):
+        await bench.ledger.flush()
+    assert not bench.ledger.healthy
+    bench.break_it = lambda _connection: None
+    await bench.ledger.flush()
+    assert bench.ledger.healthy
+    assert await bench.requests() == 1
+
+
+async def test_it_heals_bit_by_bit_and_is_ill_until_all_is_written(tmp_path: Path) -> None:
+    """Room for some of what waits takes the oldest of it; health comes with the last row."""
+    path, room = tmp_path / "store.db", [1]
+    prepare(path)
+
+    def small() -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute(f"PRAGMA max_page_count = {room[0]}")
+        return connection
+
+    writer = SqliteWriter(small, interval_s=0.0)
+    ledger, reader = SqliteLedger(writer, lambda _rows, reason: pytest.fail(reason)), SqliteReader(path, "test-reads")
+    writer.start(ledger)
+    try:
+        seen = []
+        for number in range(4000):
+            ledger.append(rows_of(number))
+        for room[0] in (1, 100, 1_000_000):
+            with suppress(StoreError):
+                await ledger.flush()
+            rows = await reader.run(lambda connection: connection.execute("SELECT id FROM exchanges").fetchall())
+            assert [id_ for (id_,) in rows] == [f"ex_{number:06}" for number in range(len(rows))]
+            seen.append((len(rows), ledger.healthy))
+    finally:
+        await writer.close()
+        await reader.close()
+    assert seen[0] == (0, False)
+    assert 0 < seen[1][0] < 4000
+    assert not seen[1][1]
+    assert seen[2] == (4000, True)
 
 
 async def test_it_heals_without_being_asked(bench: Bench) -> None:
