@@ -1,14 +1,23 @@
-"""record: outermost, so it sees every refusal and the settled cost; one ledger row for every exchange."""
+"""record: outermost, so it sees every refusal and the settled cost; one ledger row for every exchange.
+
+Two kinds of refusals, neither of which can have cost anything, may leave no row and are only counted in the metrics,
+so that no flood of them fills a disk or memory: those of strangers above ``STRANGER_ROWS_PER_MINUTE`` (anyone who
+reaches the port can make them), and all while the ledger cannot be written. What known keys ask is always recorded.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
+from penstock.core.quota import MinuteWindow
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, UnknownKey
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.ports import Clock, Ledger
 from penstock.wire.sse import Event
+
+STRANGER_ROWS_PER_MINUTE: Final = 10
+"""5 MB of ledger a day at most: enough to see who knocks, and when."""
 
 
 class Meter(Protocol):
@@ -34,6 +43,7 @@ class Record:
         self._meter = meter
         self._accounts = accounts
         self._status_of = status_of
+        self._strangers = MinuteWindow(STRANGER_ROWS_PER_MINUTE)
 
     async def enter(self, _exchange: Exchange) -> Reply | None:
         """Count it as active."""
@@ -51,9 +61,18 @@ class Record:
         self._meter.active -= 1
         self._sum_up(exchange)
         row = self._row(exchange)
-        rows: list[LedgerRow] = [row, *exchange.attempts, *exchange.shares]
-        self._ledger.append(rows)
+        if self._is_kept(exchange):
+            rows: list[LedgerRow] = [row, *exchange.attempts, *exchange.shares]
+            self._ledger.append(rows)
         self._meter.observe(row, exchange.attempts, exchange.shares)
+
+    def _is_kept(self, exchange: Exchange) -> bool:
+        """Whatever is no mere refusal; and that too, while there is room for it."""
+        if exchange.error is None or exchange.attempts or exchange.shares:
+            return True
+        if not self._ledger.healthy:
+            return False
+        return not isinstance(exchange.error, UnknownKey) or not self._strangers.take(self._clock.monotonic(), 1)
 
     def _sum_up(self, exchange: Exchange) -> None:
         """Cost = its shares; baseline = its usage straight at the model's baseline deployment, priced at arrival.

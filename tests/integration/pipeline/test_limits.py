@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from penstock.core.usage import Usage
 from penstock.pipeline.limit import Gate
 from tests.support.asgi_client import Asking
 from tests.support.house import END_S, House, chat, open_house
+from tests.support.metrics_text import samples
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -23,6 +25,12 @@ def retry_after(asking: Asking) -> int:
     assert asking.status == 429
     assert asking.error["code"] == "rate_limit_exceeded"
     return int(asking.headers["retry-after"])
+
+
+def counted(house: House, **labels: str) -> float:
+    """``penstock_requests_total`` of these labels."""
+    text = house.gateway.metrics.render().decode()
+    return samples(text)["penstock_requests_total", tuple(sorted(labels.items()))]
 
 
 async def change_key(house: House, name: str, **fields: int | None) -> None:
@@ -218,7 +226,7 @@ async def test_a_slot_comes_back_whatever_ends_the_exchange() -> None:
 
 
 async def test_an_unwell_ledger_refuses_before_anything_is_spent() -> None:
-    """503, when to come back, no call; and the refusal itself is handed to the ledger."""
+    """503, when to come back, no call; and no row, which would only wait for the ledger: the metrics count it."""
     async with open_house() as house:
         await house.answer(chat())
         house.ledger.healthy = False
@@ -227,9 +235,27 @@ async def test_an_unwell_ledger_refuses_before_anything_is_spent() -> None:
             assert (asking.status, asking.error["code"]) == (503, "ledger_unavailable")
             assert asking.headers["retry-after"] == "5"
         assert len(house.upstream.calls) == 1
-        assert [row.outcome for row in house.exchanges] == ["ok", "ledger_unavailable", "ledger_unavailable"]
+        assert (await house.answer(b"{")).status == 400
+        assert [row.outcome for row in house.exchanges] == ["ok"]
+        refused = {"outcome": "ledger_unavailable", "model": "m", "cache": "off"}
+        assert counted(house, **refused) == 2
         house.ledger.healthy = True
         assert (await house.answer(chat("new"))).status == 200
+
+
+async def test_strangers_leave_a_few_rows_a_minute() -> None:
+    """However often they knock; all are counted, and no key's own request goes unrecorded for them."""
+    async with open_house() as house:
+        key = await house.add_key("k")
+        for _ in range(50):
+            assert (await house.answer(chat(), key="psk-guessed")).status == 401
+        assert (await house.answer(b"{", key=key)).status == 400
+        assert Counter(row.outcome for row in house.exchanges) == {"invalid_api_key": 10, "invalid_request": 1}
+        refused = {"outcome": "invalid_api_key", "model": "other", "cache": "off"}
+        assert counted(house, **refused) == 50
+        await asyncio.sleep(120)
+        await house.answer(chat(), key="psk-guessed")
+        assert len(house.exchanges) == 12
 
 
 async def test_an_unwell_ledger_may_be_told_to_answer_on() -> None:
