@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from penstock.background.ticker import Ticker
 from penstock.clock import SystemClock, SystemRng, TimeIds
+from penstock.config.fixed import in_force, needs_restart
 from penstock.config.prices import load_book
+from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import LedgerRow
@@ -120,17 +122,21 @@ class Gateway:
             self.keyring.load(await self.stores.keys.list(), version)
 
     async def adopt(self, settings: Settings) -> Sequence[str]:
-        """Serve by new settings from the next request on; what of them needs a restart. Raises ConfigError."""
-        old = self.settings
-        fixed = {"server": (old.server, settings.server), "store": (old.store, settings.store)}
-        if settings.currency != old.currency:
-            raise ConfigError(["currency: the ledger is kept in the book currency; it cannot change while it runs"])
-        keyring = KeyRing(self.pepper, settings.keys)
-        keyring.load(await self.stores.keys.list(), await self.stores.keys.version())
-        self.settings, self.keyring = settings, keyring
+        """Serve by new settings from the next request on; what of them needs a restart. Raises ConfigError.
+
+        What needs a restart stays as it is, in ``settings`` too: they are what holds.
+        """
+        await self.refresh_keys()
+        refusals = refusals_at_reload(self.settings, settings, self.keyring.live(self.clock.now()))
+        if refusals:
+            raise ConfigError(refusals)
+        restart = needs_restart(self.settings, settings)
+        self.settings = settings = in_force(self.settings, settings)
+        self.keyring.adopt(settings.keys)
+        self.standing.budget.share = settings.retry.budget
         self.metrics.adopt(settings)
         self.pipeline = self._pipeline(settings)
-        return [name for name, (before, after) in fixed.items() if before != after]
+        return restart
 
     # --- composition
 

@@ -1,5 +1,10 @@
-"""Why a start is refused that the config alone cannot refuse: open mode never leaves this machine."""
+"""Why a start or a reload is refused that the config alone cannot refuse.
 
+Open mode never leaves this machine; a gateway with providers does not become a simulation behind its clients' back.
+"""
+
+from penstock.config.fixed import in_force
+from penstock.config.load import BUILT_IN
 from penstock.config.settings import Settings
 from penstock.config.units import is_loopback
 
@@ -20,3 +25,21 @@ def refusals_at_start(settings: Settings, live_keys: int) -> list[str]:
                 "set PENSTOCK_ADMIN_TOKEN, or listen on 127.0.0.1"
             )
     return refusals
+
+
+def refusals_at_reload(running: Settings, wanted: Settings, live_keys: int) -> list[str]:
+    """Sentences; none = serve by ``wanted`` from now on. What is judged is what would then hold."""
+    refusals = []
+    if wanted.currency != running.currency:
+        refusals.append("currency: the ledger is kept in the book currency; it cannot change while it runs")
+    if wanted.source == BUILT_IN and running.source != BUILT_IN:
+        refusals.append(
+            f"{running.source} is gone, and the built-in settings would replace it; "
+            "restore the file, or restart to serve without one"
+        )
+    elif wanted.simulated and not running.simulated:
+        refusals.append(
+            f"providers: {wanted.source} names none any more, and simulated answers would be served in their place; "
+            "restore them, or restart to serve the simulation"
+        )
+    return refusals + refusals_at_start(in_force(running, wanted), live_keys)

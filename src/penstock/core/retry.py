@@ -76,8 +76,8 @@ class RetryBudget:
     """Retries as a share of the requests of the last ``WINDOW_S`` seconds, plus ``FLOOR``."""
 
     def __init__(self, share: float) -> None:
-        """``share``: 0.2 = one retry for every five requests."""
-        self._share = share
+        """``share``: 0.2 = one retry for every five requests; it may change at any time."""
+        self.share = share
         self._requests: deque[float] = deque()
         self._retries: deque[float] = deque()
 
@@ -92,7 +92,7 @@ class RetryBudget:
         for counted in (self._requests, self._retries):
             while counted and counted[0] <= now - WINDOW_S:
                 counted.popleft()
-        if len(self._retries) + 1 > self._share * len(self._requests) + FLOOR:
+        if len(self._retries) + 1 > self.share * len(self._requests) + FLOOR:
             return False
         self._retries.append(now)
         return True

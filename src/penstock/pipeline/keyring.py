@@ -17,16 +17,23 @@ def digest_key(pepper: bytes, key: str) -> str:
 class KeyRing:
     """Fails closed: what is not on the ring is a stranger. In open mode, with no key anywhere, all are anonymous.
 
-    Creating the first key ends open mode for good: a revoked key still counts as one.
+    The first key, of either kind, ends open mode for good: a revoked key still counts as one, and one that a reload
+    drops from the config has been one.
     """
 
     def __init__(self, pepper: bytes, static: Sequence[StaticKey]) -> None:
         """``pepper``: ``server.secret`` or the file beside the store."""
         self._pepper = pepper
-        self._static = {key.key_sha256.lower(): _static_principal(key) for key in static}
+        self._static: dict[str, Principal] = {}
         self._stored: dict[str, tuple[Principal, float]] = {}
-        self.open = not static
+        self.open = True
         self.version = -1
+        self.adopt(static)
+
+    def adopt(self, static: Sequence[StaticKey]) -> None:
+        """Take the config's keys as they are now."""
+        self._static = {key.key_sha256.lower(): _static_principal(key) for key in static}
+        self.open = self.open and not static
 
     def load(self, records: Sequence[KeyRecord], version: int) -> None:
         """Take the store's keys as they are now."""
@@ -35,8 +42,12 @@ class KeyRing:
             for record in records
             if record.revoked_at is None
         }
-        self.open = not self._static and not records
+        self.open = self.open and not records
         self.version = version
+
+    def live(self, now: float) -> int:
+        """How many of the store's keys would be let in."""
+        return sum(now < expires_at for _, expires_at in self._stored.values())
 
     def find(self, credential: str, now: float) -> Principal | None:
         """Who holds this key; None for a stranger, a revoked or an expired key."""

@@ -79,7 +79,7 @@ async def serve(
             (banner or sys.stderr).write(describe_start(gateway, data, admin))
             await stops.drain.wait()
             phase.draining = True
-            await _drain(data, server.drain_s, stops.cut)
+            await _drain(data, gateway.settings.server.drain_s, stops.cut)
 
 
 async def _refuse_open_doors(gateway: Gateway) -> None:

@@ -145,6 +145,23 @@ def test_sighup_reloads_and_an_invalid_config_changes_nothing() -> None:
     run(scenario, load=load)
 
 
+def test_the_window_of_the_drain_is_the_one_that_holds_when_it_begins() -> None:
+    """A reload may have changed it."""
+    settings = small_settings()
+    settings = replace(settings, server=replace(settings.server, drain_s=60))
+
+    async def scenario(served: Served) -> None:
+        client = await served.client("base_url")
+        await client.send(b"GET /hold" + HEAD + b"\r\n")
+        await until(lambda: served.app.paths)
+        await served.gateway.adopt(replace(settings, server=replace(settings.server, drain_s=0.1)))
+        kill(signal.SIGTERM)
+        assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
+        client.writer.close()
+
+    assert run(scenario, settings).app.cancelled == ["/hold"]
+
+
 def test_the_start_is_told() -> None:
     """Where to point base_url, and what is open or simulated."""
 
