@@ -12,6 +12,7 @@ from penstock.ports import Clock, KeyStore, LedgerReader, Stores
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
 from penstock.stores.location import sqlite_path
+from penstock.stores.lock import StoreLock
 from penstock.stores.memory_keys import MemoryKeys
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.results import MemoryResults
@@ -105,7 +106,12 @@ async def _open_memory(wanted: _Wanted) -> Stores:
 
 async def _open_sqlite(wanted: _Wanted) -> Stores:
     path = sqlite_path(wanted.url, wanted.directory)
-    prepare(path)
+    lock = StoreLock(path)
+    try:
+        prepare(path)
+    except StoreError:
+        lock.release()
+        raise
     writer = SqliteWriter(partial(connect, path, wanted.sync))
     reads, reports = SqliteReader(path, "penstock-reads"), SqliteReader(path, "penstock-reports")
     ledger, changes = SqliteLedger(writer, wanted.on_lost), Changes(writer)
@@ -116,6 +122,7 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
         await reads.close()
         await reports.close()
         ledger.give_up("the store was closed before it could be written")
+        lock.release()
 
     writer.start(ledger, changes)
     try:

@@ -1,18 +1,24 @@
 """The pepper under which client keys are hashed: who steals the store alone can test no key.
 
 It is ``server.secret`` where that is set (nodes that share a store must share it), else a file beside the store,
-generated once and readable by its owner only. Losing it makes every stored key a stranger: fails closed.
+generated once and readable by its owner only. Losing it makes every stored key a stranger: fails closed, and says so
+when another is generated.
 """
 
+import logging
 import os
 import secrets
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
 from penstock.config.settings import Settings
 from penstock.errors import StoreError
 from penstock.stores.location import MEMORY, sqlite_path
+from penstock.stores.queries import load_queries
+from penstock.stores.sqlite import connect_reading, store_errors
+
+log = logging.getLogger(__name__)
 
 _BYTES: Final = 32
 
@@ -24,14 +30,15 @@ def open_pepper(settings: Settings) -> bytes:
     if settings.store == MEMORY:
         return secrets.token_bytes(_BYTES)
     path = sqlite_path(settings.store, settings.directory)
-    return _kept(path.with_name(f"{path.name}.secret"))
+    return _kept(path.with_name(f"{path.name}.secret"), path)
 
 
-def _kept(path: Path) -> bytes:
+def _kept(path: Path, store: Path) -> bytes:
     """The content of the file, which appears whole or not at all: the first of several processes decides."""
     try:
         if not path.exists():
             _create(path)
+            _mourn(path, store)
         pepper = path.read_bytes().strip()
     except OSError as error:
         raise StoreError(f"the secret {path} cannot be read or created: {error}", detail=repr(error)) from error
@@ -50,3 +57,18 @@ def _create(path: Path) -> None:
     with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
+
+
+def _mourn(path: Path, store: Path) -> None:
+    """A store that has keys already had a secret, too."""
+    if not store.exists():
+        return
+    with closing(connect_reading(store)) as connection, store_errors(store, "read"):
+        (keys,) = connection.execute(load_queries("keys")["count"]).fetchone()
+    if keys:
+        log.error(
+            "the secret %s was missing, so a new one was made: none of the %d keys in the store is valid any more. Put "
+            "the old file back (or set server.secret) and start again, or revoke the keys and create others",
+            path,
+            keys,
+        )

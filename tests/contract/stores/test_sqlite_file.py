@@ -1,5 +1,7 @@
 """The file itself: private, ours, of this schema or refused; and the reader for commands."""
 
+import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -152,3 +154,32 @@ async def test_full_sync_is_full(tmp_path: Path) -> None:
     stores.ledger.append(rows_of(1))
     await stores.ledger.flush()
     await stores.close()
+
+
+async def test_a_second_server_on_the_same_store_is_refused(reopen: Reopen) -> None:
+    """It is told who has it; when that one ends, however it ends, the store is free."""
+    await reopen()
+    with pytest.raises(StoreError, match=rf"in use by another server \(process {os.getpid()}\)"):
+        await opened("sqlite:store.db", reopen.path.parent, [])
+    await reopen()
+    with closing(sqlite3.connect(reopen.path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="schema 99"):
+            await reopen()
+
+
+async def test_a_file_system_without_locks_gets_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some network file systems have none: the operator is told, and served."""
+
+    def no_locks(_file: int, _how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    stores = await opened("sqlite:store.db", tmp_path, [])
+    await stores.close()
+    assert [(record.levelname, vars(record)["why"]) for record in caplog.records] == [
+        ("WARNING", f"[Errno {errno.ENOLCK}] No locks available")
+    ]

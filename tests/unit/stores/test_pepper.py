@@ -8,7 +8,9 @@ import pytest
 from penstock.config.load import load
 from penstock.config.settings import Settings
 from penstock.errors import StoreError
+from penstock.ports import KeyRecord
 from penstock.providers.registry import KINDS
+from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
 
 
@@ -49,3 +51,21 @@ def test_a_damaged_pepper_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.db.secret").write_text("\n")
     with pytest.raises(StoreError, match="too short"):
         open_pepper(made)
+
+
+async def test_a_lost_pepper_is_mourned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Keys were made under it: the log says that none is valid any more, and what to do. Without keys, nothing."""
+    made = settings(tmp_path, "store: sqlite:a.db\n")
+    secret = tmp_path / "a.db.secret"
+    async with open_keys(made.store, made.directory, write=True) as keys:
+        open_pepper(made)
+        secret.unlink()
+        open_pepper(made)
+        assert not caplog.records
+        await keys.add(KeyRecord(id="key_1", name="ci", digest="d", prefix="psk-", created_at=0.0))
+        secret.unlink()
+        open_pepper(made)
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"{secret} was missing" in record.getMessage()
+    assert "none of the 1 keys" in record.getMessage()

@@ -10,6 +10,9 @@ WHERE (id = :name OR name = :name) AND revoked_at IS NULL AND (expires_at IS NUL
 ORDER BY id = :name DESC
 LIMIT 1
 
+-- name: count
+SELECT count(*) FROM keys WHERE revoked_at IS NULL
+
 -- name: insert
 INSERT INTO keys (id, name, digest, prefix, created_at, expires_at, revoked_at, team, models, rpm, tpm, concurrency)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -1,0 +1,50 @@
+"""One serving process per store: a lock on a file beside it, which ends with its process however that ends.
+
+A second server would not see what the first one purges, and would go on answering from it. Commands that read, or write
+keys, need no lock: they work beside a server. Fails open where the file system has no locks, with a warning.
+"""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+from typing import Final
+
+from penstock.errors import StoreError
+from penstock.stores.sqlite import store_errors
+
+log = logging.getLogger(__name__)
+
+_LONGEST_PID: Final = 20
+
+
+class StoreLock:
+    """Held from its making to ``release``."""
+
+    def __init__(self, store: Path) -> None:
+        """Take the lock of ``store``, whose directory is made. Raises StoreError when another process has it."""
+        path = store.with_name(f"{store.name}.lock")
+        with store_errors(store, "opened"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._file, _LONGEST_PID).decode("ascii", "replace").strip()
+            self.release()
+            raise StoreError(
+                f"the store {store} is in use by another server (process {holder or 'unknown'}): stop that one first, "
+                "or give this one a `store` of its own"
+            ) from None
+        except OSError as error:
+            log.warning(
+                "the store cannot be locked on its file system: see to it that no second server uses it",
+                extra={"store": str(store), "why": str(error)},
+            )
+        else:
+            os.truncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Let others have it."""
+        os.close(self._file)
