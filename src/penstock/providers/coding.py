@@ -60,8 +60,15 @@ class _Zlib:
         self._begun = False
 
     def decode(self, data: bytes) -> bytes:
-        data = self._tail + data
-        out = b""
+        self._tail += data
+        out = self._next()
+        while self.pending and not out:
+            out = self._next()
+        return out
+
+    def _next(self) -> bytes:
+        """What the input at hand gives, up to the end of its member."""
+        data = self._tail
         try:
             out = self._zlib.decompress(data, PIECE)
         except zlib.error as error:
@@ -69,13 +76,13 @@ class _Zlib:
                 raise CodingError(str(error)) from error
             self._window = _RAW
             self._zlib = zlib.decompressobj(_RAW)
-            return self.decode(data)
+            return self._next()
         self._begun = self._begun or bool(data)
         self._tail = self._zlib.unconsumed_tail
         if self._zlib.eof and self._zlib.unused_data:
             self._next_member()
         self.pending = bool(self._tail) or len(out) == PIECE
-        return out or (self.decode(b"") if self.pending else b"")
+        return out
 
     def finish(self) -> None:
         if self._begun and not self._zlib.eof:

@@ -46,7 +46,7 @@ class Pool:
         """The youngest that is still good at ``now``, monotonic time."""
         while self._idle:
             connection, until = self._idle.popitem()
-            if until > now:
+            if until > now and not connection.closing:
                 return connection
             connection.abort()
         return None

@@ -179,7 +179,7 @@ class Connection(asyncio.Protocol):
         """Send a request; the response will fill itself."""
         self._reset()
         self._response = response = Response(self, self._host)
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self.closing:
             self._fail(Unreachable("the provider cannot be reached", detail=f"{self._host}: send: already closed"))
         else:
             self._transport.write(request)
@@ -196,6 +196,11 @@ class Connection(asyncio.Protocol):
         if self._paused and self._response is response and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is closed, or about to be: the loop tells of it only later."""
+        return self._transport is None or self._transport.is_closing()
 
     def abort(self) -> None:
         """Close now."""

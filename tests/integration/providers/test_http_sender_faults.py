@@ -248,6 +248,19 @@ async def test_tls_by_a_ca_file(sender: HttpTransport) -> None:
     assert caught.value.detail.startswith("127.0.0.1: tls: ")
 
 
+async def test_a_ca_file_replaces_the_systems_authorities(
+    sender: HttpTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system trusts is not trusted where the operator names other authorities."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(PEM))
+    async with raw_server([Read(), whole(b"safe")], tls=tls_server()) as server:
+        url = server.url.replace("http:", "https:")
+        assert (await answer(sender, url))[1] == b"safe"
+        with pytest.raises(Unreachable) as caught:
+            await soon(sender.send(call(url, ca_file=PEM.with_name("stranger.pem"))))
+    assert "CERTIFICATE_VERIFY_FAILED" in caught.value.detail
+
+
 async def test_a_ca_file_that_is_not_there(sender: HttpTransport) -> None:
     """Unreachable, and the detail says why."""
     with pytest.raises(Unreachable) as caught:

@@ -13,6 +13,7 @@ class Idle:
 
     def __init__(self) -> None:
         self.aborted = False
+        self.closing = False
 
     def abort(self) -> None:
         """Close."""
@@ -38,6 +39,14 @@ def test_the_youngest_serves_first() -> None:
     pool = Pool(ROUTE)
     first, second = put(pool), put(pool)
     assert [cast("Any", pool.take(0.0)) for _ in range(3)] == [second, first, None]
+
+
+def test_what_is_closing_serves_no_more() -> None:
+    """The provider has closed it, and the loop has not said so yet."""
+    pool = Pool(ROUTE)
+    good, closing = put(pool), put(pool)
+    closing.closing = True
+    assert [cast("Any", pool.take(0.0)) for _ in range(2)] == [good, None]
 
 
 def test_idle_for_too_long() -> None:
