@@ -214,6 +214,7 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
         sync=settings.ledger.sync,
         on_lost=on_lost,
         clock=world.clock,
+        currency=settings.currency,
     )
     pepper = open_pepper(settings)
     book = world.book or load_book()

@@ -225,7 +225,7 @@ class SpendQuery:
 
 @dataclass(frozen=True, slots=True)
 class SpendRow:
-    """One group. Amounts are nano-units of the book currency. ``wasted`` is what failed attempts were charged."""
+    """One group. Amounts are nano-units of ``currency``. ``wasted`` is what failed attempts were charged."""
 
     group: str
     requests: int
@@ -237,13 +237,18 @@ class SpendRow:
     unpriced: int
     """Requests that no price covers: not in the amounts."""
     errors: int
+    currency: str = ""
+    """Of the rows, whatever the config says now; empty = there are none."""
 
 
 class LedgerReader(Protocol):
     """Questions to the ledger."""
 
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
-        """The groups, dearest first (hours and days in order), and their total over distinct exchanges."""
+        """The groups, dearest first (hours and days in order), and their total over distinct exchanges.
+
+        Raises StoreError when the rows are in several currencies: they have no sum.
+        """
         ...
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:

@@ -125,6 +125,15 @@ def test_spend_prints_rows_and_total(place: Place) -> None:
     assert place.json("spend", "--since", "all")["total"]["requests"] == 4
 
 
+def test_spend_never_relabels_an_amount(place: Place) -> None:
+    """Rows are in the currency they were written in, whatever the config says now."""
+    place.with_stores(a_day_of_traffic)
+    config = place.directory / "penstock.yaml"
+    config.write_text(config.read_text().replace("CNY", "USD\nfx: {CNY: 0.14}"))
+    report = place.json("spend", "--since", "7d")
+    assert {row["currency"] for row in [*report["rows"], report["total"]]} == {"CNY"}
+
+
 def test_spend_by_lever_says_what_saved(place: Place) -> None:
     """The saving stands with the lever that made it."""
     place.with_stores(a_day_of_traffic)

@@ -37,7 +37,7 @@ _SHOWN_DIGITS = 6
 def spend(
     context: click.Context, *, by: str, since: str, until: str, timezone: str, config: Path | None, format_: str
 ) -> None:
-    """What was spent, on what, and what was saved. Amounts are in the book currency."""
+    """What was spent, on what, and what was saved. Amounts are in the currency of the ledger's book."""
     if context.invoked_subcommand is not None:
         return
     settings = load_here(config, registry=KINDS)

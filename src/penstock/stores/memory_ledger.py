@@ -66,6 +66,7 @@ class MemoryLedger:
             wasted_nano=sum(attempt.charged_book_nano or 0 for attempt in failed),
             unpriced=int(cost is None or baseline is None),
             errors=int(row.outcome != "ok"),
+            currency=row.currency,
         )
 
     def _group(self, by: str, row: ExchangeRow) -> str:

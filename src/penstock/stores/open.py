@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from penstock.errors import StoreError
+from penstock.errors import ConfigError, PenstockError, StoreError
 from penstock.ports import Clock, KeyStore, LedgerReader, Stores
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
@@ -19,7 +19,7 @@ from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
 from penstock.stores.sqlite_keys import SqliteKeys
-from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader
+from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader, book_currency
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_results import SqliteResults
 from penstock.stores.sqlite_writer import SqliteWriter
@@ -35,20 +35,29 @@ class _Wanted:
     sync: str
     on_lost: OnLost
     clock: Clock
+    currency: str | None
 
 
 async def open_stores(
-    url: str, directory: Path, *, max_answer_bytes: int, sync: str, on_lost: OnLost, clock: Clock
+    url: str,
+    directory: Path,
+    *,
+    max_answer_bytes: int,
+    sync: str,
+    on_lost: OnLost,
+    clock: Clock,
+    currency: str | None = None,
 ) -> Stores:
     """Open, and create where there is none, the store at ``url``; a relative path is relative to ``directory``.
 
     ``max_answer_bytes`` bounds the exact cache; ``sync`` is ``ledger.sync``; ``on_lost`` gets ledger rows that will
-    never be written. Raises StoreError.
+    never be written; ``currency`` is that of the amounts to come, None = there will be none. Raises StoreError, and
+    ConfigError when the ledger is kept in another currency.
     """
     scheme = url.partition(":")[0]
     if scheme not in _FACTORIES:
         raise StoreError(f"unknown store {url!r}: write {' or '.join(_FORMS)}")
-    return await _FACTORIES[scheme](_Wanted(url, directory, max_answer_bytes, sync, on_lost, clock))
+    return await _FACTORIES[scheme](_Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency))
 
 
 @asynccontextmanager
@@ -126,8 +135,9 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
 
     writer.start(ledger, changes)
     try:
+        await _require_currency(wanted, reads)
         await load_index(answers, reads)
-    except StoreError:
+    except PenstockError:
         await close()
         raise
     answers.sweep(wanted.clock.now())
@@ -141,6 +151,17 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
         close=close,
         description=str(path),
     )
+
+
+async def _require_currency(wanted: _Wanted, reads: SqliteReader) -> None:
+    """Amounts in two currencies must never stand in one ledger: nobody could add them up."""
+    kept = await book_currency(reads)
+    if kept and wanted.currency and kept != wanted.currency:
+        mistake = (
+            f"currency: the ledger in {wanted.url} is kept in {kept} and cannot go on in {wanted.currency}; "
+            f"write `currency: {kept}`, or give the new currency a `store` of its own"
+        )
+        raise ConfigError([mistake])
 
 
 async def _sweep(answers: Answers, results: MemoryResults | SqliteResults, now: float) -> None:

@@ -21,7 +21,7 @@ GROUPINGS: Final = ("model", "deployment", "endpoint", "key", "team", "user", "t
 
 TIMED: Final = ("hour", "day")
 
-_SUMMED: Final = tuple(field.name for field in fields(SpendRow))[1:]
+_SUMMED: Final = tuple(field.name for field in fields(SpendRow) if field.type is int)
 
 
 def check_query(query: SpendQuery) -> None:
@@ -34,7 +34,8 @@ def check_query(query: SpendQuery) -> None:
 def grouped(query: SpendQuery, buckets: Iterable[SpendRow]) -> tuple[Sequence[SpendRow], SpendRow]:
     """The groups, dearest first, hours and days in order; and their total over distinct exchanges.
 
-    An exchange with several tags counts in the group of each, and once in the total.
+    An exchange with several tags counts in the group of each, and once in the total. Raises StoreError when buckets are
+    in different currencies.
     """
     timed = query.by in TIMED
     buckets = sorted(buckets, key=lambda bucket: int(bucket.group)) if timed else buckets
@@ -66,4 +67,13 @@ def _nothing(group: str) -> SpendRow:
 
 
 def _sum(group: str, left: SpendRow, right: SpendRow) -> SpendRow:
-    return SpendRow(group, *(getattr(left, name) + getattr(right, name) for name in _SUMMED))
+    sums = {name: getattr(left, name) + getattr(right, name) for name in _SUMMED}
+    return SpendRow(group, **sums, currency=_common(left.currency, right.currency))
+
+
+def _common(left: str, right: str) -> str:
+    if left and right and left != right:
+        raise StoreError(
+            f"the ledger has rows in {left} and in {right}, which have no sum: ask for a span with one of them"
+        )
+    return left or right

@@ -11,7 +11,10 @@ Report = dict[str, object]
 def spend_report(
     by: str, rows: Sequence[SpendRow], total: SpendRow, currency: str, digits: int = DECIMALS
 ) -> tuple[list[Report], Report]:
-    """The rows, each under the grouping's own name, and the total. ``digits``: the decimals of an amount, 9 = exact."""
+    """The rows, each under the grouping's own name, and the total, in the currency of the ledger's rows.
+
+    ``currency``: the book's, for a total of nothing. ``digits``: the decimals of an amount, 9 = exact.
+    """
     return [{by: row.group, **_sums(row, currency, digits)} for row in rows], _sums(total, currency, digits)
 
 
@@ -27,7 +30,7 @@ def _sums(row: SpendRow, currency: str, digits: int) -> Report:
         "requests": row.requests,
         "tokens": row.tokens,
         **{name: format_amount(nano, digits) for name, nano in amounts.items()},
-        "currency": currency,
+        "currency": row.currency or currency,
         "unpriced": row.unpriced,
         "errors": row.errors,
     }

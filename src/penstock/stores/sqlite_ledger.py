@@ -191,6 +191,13 @@ class _Inserts:
             connection.executemany(self._single[table], values[whole:])
 
 
+async def book_currency(reader: SqliteReader) -> str | None:
+    """What the amounts in the ledger are in; None while it is empty. Raises StoreError."""
+    query = load_queries("ledger")["currency"]
+    row = await reader.run(lambda connection: connection.execute(query).fetchone())
+    return None if row is None else str(row[0])
+
+
 class SqliteLedgerReader:
     """The port LedgerReader, whether a server runs or not."""
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
+from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow, Stores
 from penstock.stores.spend import GROUPINGS, QUARTER_S
 from tests.contract.stores.conftest import opened
@@ -103,6 +104,7 @@ def naive_row(group: str, of: Sequence[Sequence[LedgerRow]]) -> SpendRow:
         wasted_nano=sum(attempt.charged_book_nano or 0 for attempt in failed),
         unpriced=sum(baseline is None or cost is None for baseline, cost in known),
         errors=sum(row.outcome != "ok" for row in rows),
+        currency="CNY" if rows else "",
     )
 
 
@@ -197,6 +199,19 @@ async def test_the_last_instant_of_an_hour_is_in_that_hour(stores: Stores) -> No
     await stores.ledger.flush()
     hours, _ = await stores.reader.spend(SpendQuery("hour", 0, 1e12, "Europe/Berlin"))
     assert [row.group for row in hours] == ["2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"]
+
+
+async def test_amounts_keep_the_currency_of_their_rows(stores: Stores) -> None:
+    """Nothing is relabelled, and what is in two currencies has no total."""
+    for number, currency in enumerate(["USD", "USD", "CNY"]):
+        stores.ledger.append([exchange_row(f"ex_{number}", at=float(number), currency=currency)])
+    await stores.ledger.flush()
+    groups, total = await stores.reader.spend(SpendQuery("model", 0, 2, "UTC"))
+    assert [row.currency for row in [*groups, total]] == ["USD", "USD"]
+    _, total = await stores.reader.spend(SpendQuery("model", 2, 3, "UTC"))
+    assert total.currency == "CNY"
+    with pytest.raises(StoreError, match="which have no sum"):
+        await stores.reader.spend(SpendQuery("model", 0, 3, "UTC"))
 
 
 def changes_of_offset(zone: ZoneInfo, year: int) -> Iterator[datetime]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.clock import SystemClock
-from penstock.errors import StoreError
+from penstock.errors import ConfigError, StoreError
 from penstock.ports import SpendQuery
 from penstock.stores.open import open_keys, open_reader, open_stores
 from penstock.stores.queries import load_migrations
@@ -183,3 +183,22 @@ async def test_a_file_system_without_locks_gets_a_warning(
     assert [(record.levelname, vars(record)["why"]) for record in caplog.records] == [
         ("WARNING", f"[Errno {errno.ENOLCK}] No locks available")
     ]
+
+
+async def test_another_currency_is_refused(reopen: Reopen) -> None:
+    """A ledger is kept in one book currency for good: amounts in two would be added up."""
+
+    async def start(currency: str) -> None:
+        stores = await open_stores(
+            "sqlite:store.db", reopen.path.parent, max_answer_bytes=0, sync="normal", clock=SystemClock(),
+            on_lost=lambda _rows, reason: pytest.fail(reason), currency=currency,
+        )  # fmt: skip
+        await stores.close()
+
+    await start("USD")
+    stores = await reopen()
+    stores.ledger.append(rows_of(1))
+    await reopen.close()
+    with pytest.raises(ConfigError, match=r"kept in CNY.*write `currency: CNY`"):
+        await start("USD")
+    await start("CNY")

@@ -25,7 +25,7 @@ ON CONFLICT (exchange_id, attempt_id, lever) DO NOTHING
 
 -- Reading.
 
--- One row per bucket; a bucket is a value of the grouping, except that hours and days come as quarters of an hour and
+-- One row per bucket and currency; a bucket is a value of the grouping, except that hours and days come as quarters of an hour and
 -- tags as the whole set: stores/spend.py makes groups of them. A difference with an unknown side is NULL and adds nothing.
 -- name: spend
 SELECT
@@ -54,10 +54,15 @@ SELECT
         SELECT sum(a.charged_book_nano) FROM attempts AS a WHERE a.exchange_id = e.id AND a.outcome <> 'ok'
     )), 0),
     sum(e.cost_nano IS NULL OR e.baseline_nano IS NULL),
-    sum(e.outcome <> 'ok')
+    sum(e.outcome <> 'ok'),
+    e.currency
 FROM exchanges AS e
 WHERE e.at >= :since AND e.at < :until
-GROUP BY bucket
+GROUP BY bucket, e.currency
+
+-- The first row's, which no later start may change.
+-- name: currency
+SELECT currency FROM exchanges ORDER BY at LIMIT 1
 
 -- name: exchange
 SELECT
