@@ -118,6 +118,11 @@ class WrongMethod(RequestError):
 
     kind = "wrong_method"
 
+    def __init__(self, public: str, *, allow: str) -> None:
+        """``allow``: the methods it takes, as the header ``Allow`` lists them."""
+        super().__init__(public)
+        self.allow = allow
+
 
 class BodyTooLarge(RequestError):
     """The body exceeds ``limits.max_body``."""

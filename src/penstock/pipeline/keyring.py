@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Sequence
 
 from penstock.config.settings import StaticKey
+from penstock.errors import UnknownKey
 from penstock.pipeline.exchange import ANONYMOUS, Principal
 from penstock.ports import KeyRecord
 
@@ -48,6 +49,17 @@ class KeyRing:
     def live(self, now: float) -> int:
         """How many of the store's keys would be let in."""
         return sum(now < expires_at for _, expires_at in self._stored.values())
+
+    def identify(self, credential: str, now: float) -> Principal:
+        """Who holds this key. Raises UnknownKey, which says what to do."""
+        principal = self.find(credential, now)
+        if principal is None:
+            raise UnknownKey(
+                "this API key is unknown, revoked or expired: ask whoever runs this gateway for one"
+                if credential
+                else "an API key is needed: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+            )
+        return principal
 
     def find(self, credential: str, now: float) -> Principal | None:
         """Who holds this key; None for a stranger, a revoked or an expired key."""

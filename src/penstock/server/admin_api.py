@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -304,8 +305,9 @@ async def _unknown_path(request: Request, _error: Exception) -> Response:
     return _refusal(UnknownPath(f"there is no {request.url.path[:200]} on the admin plane"))
 
 
-async def _wrong_method(request: Request, _error: Exception) -> Response:
-    return _refusal(WrongMethod(f"{request.url.path[:200]} does not take {request.method[:16]}"))
+async def _wrong_method(request: Request, error: HTTPException) -> Response:
+    allow = (error.headers or {}).get("Allow", "")
+    return _refusal(WrongMethod(f"{request.url.path[:200]} takes {allow}", allow=allow))
 
 
 async def _refused(_request: Request, error: PenstockError) -> Response:

@@ -8,17 +8,16 @@ import asyncio
 from typing import Protocol
 
 from penstock.config.settings import Settings
-from penstock.errors import PenstockError, UnknownKey, UnknownPath
+from penstock.errors import PenstockError
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.run import Pipeline
 from penstock.ports import Clock, Ids
-from penstock.server.answering import CLOSE, JSON, Answering, Send, request_id_header, send_whole
+from penstock.server.answering import CLOSE, JSON, Answering, Lines, Send, request_id_header, send_whole
 from penstock.server.body import BodyReader, Receive, Scope
 from penstock.server.head import (
-    MODEL_LISTS,
-    MODEL_PATHS,
     Headers,
+    asks_for_models,
     find_dialect,
     read_asked,
     read_credential,
@@ -53,22 +52,25 @@ class DataPlane:
         request_id = gateway.ids.new("req")
         path: str = scope["path"]
         dialect = "messages" if "/messages" in path else "chat"
+        extra: Lines = []
         try:
             headers = read_headers(scope, open_mode=gateway.keyring.open)
+            extra = cors_headers(headers, gateway.settings.server.cors) if b"origin" in headers else extra
             if scope["method"] == "OPTIONS" and b"origin" in headers:
                 await send_whole(send, *preflight(headers, gateway.settings.server.cors))
                 return
-            if path in MODEL_LISTS or path.startswith(MODEL_PATHS):
-                await send_whole(send, 200, self._models(scope, headers), [JSON, request_id_header(request_id)])
+            if asks_for_models(path, scope["method"]):
+                models = self._models(path, headers)
+                length = (b"content-length", b"%d" % len(models))
+                await send_whole(send, 200, models, [JSON, length, request_id_header(request_id), *extra])
                 return
             dialect = find_dialect(path, scope["method"])
             asked = read_asked(dialect, headers)
         except PenstockError as error:
             status, refusal, out = render_error(dialect, error, request_id)
-            await send_whole(send, status, refusal, [*out, CLOSE])
+            await send_whole(send, status, refusal, [*out, *extra, CLOSE])
             return
         body = BodyReader(scope, receive, headers, gateway.settings.limits.max_body)
-        extra = cors_headers(headers, gateway.settings.server.cors) if b"origin" in headers else []
         exchange = Exchange(request_id, asked, body.read, gateway.clock.now(), gateway.clock.monotonic())
         exchange.task = asyncio.current_task()
         scope["penstock.gone"] = exchange.client_left
@@ -78,12 +80,8 @@ class DataPlane:
             del scope["penstock.gone"]
             exchange.task = None
 
-    def _models(self, scope: Scope, headers: Headers) -> bytes:
-        """The model list of who asks. Raises UnknownKey, UnknownPath."""
-        principal = self._gateway.keyring.find(read_credential(headers), self._gateway.clock.now())
-        if principal is None:
-            raise UnknownKey("this API key is unknown, revoked or expired")
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise UnknownPath("the model list takes GET")
-        name = scope["path"].partition("/models")[2].lstrip("/")
+    def _models(self, path: str, headers: Headers) -> bytes:
+        """The model list of who asks. Raises UnknownKey, UnknownModel."""
+        principal = self._gateway.keyring.identify(read_credential(headers), self._gateway.clock.now())
+        name = path.partition("/models")[2].lstrip("/")
         return list_models(self._gateway.settings.models, principal, name, anthropic=b"anthropic-version" in headers)

@@ -29,6 +29,8 @@ MAX_TAG_CHARS: Final = 64
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 _TAG: Final = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
 _FORWARDED: Final = frozenset({b"anthropic-version", b"anthropic-beta"})
+_LISTS: Final = _FORWARDED | {b"cache-control", b"x-penstock-tags"}
+"""Headers that may come in several lines, which are one (RFC 9110 5.3)."""
 _READ: Final = frozenset(
     {
         b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
@@ -42,7 +44,7 @@ Headers = dict[bytes, bytes]
 
 
 def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
-    """The headers that matter here, by lower-case name. Raises BadHost.
+    """The headers that matter here, by lower-case name. Raises BadHost, BadRequest.
 
     In open mode only loopback host names are answered, and no web page at all.
     """
@@ -50,7 +52,7 @@ def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
     hosts = []
     for name, value in scope["headers"]:
         if name in _READ or name in _FORWARDED:
-            headers[name] = value
+            headers[name] = value if name not in headers else _repeated(name, headers[name], value)
         elif name == b"host":
             hosts.append(value)
     mistake = host_mistake(hosts, open_mode=open_mode)
@@ -72,9 +74,7 @@ def read_asked(dialect: str, headers: Headers) -> Asked:
     asked.directive = parse_directive(directive.decode("latin-1")) if directive else NO_DIRECTIVE
     asked.idempotency_key = _read_idempotency_key(headers.get(b"idempotency-key", b""))
     asked.tags = read_tags(headers.get(b"x-penstock-tags", b"").decode("latin-1"))
-    asked.forward = {
-        name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items() if name in _FORWARDED
-    }
+    asked.forward = {name.decode(): _read_forwarded(name, headers[name]) for name in headers.keys() & _FORWARDED}
     return asked
 
 
@@ -110,8 +110,33 @@ def find_dialect(path: str, method: str) -> str:
             f"no endpoint {path[:200]!r} here: see /v1/chat/completions, /v1/messages, /v1/embeddings, /v1/models"
         )
     if method != "POST":
-        raise WrongMethod(f"{path} takes POST")
+        raise WrongMethod(f"{path} takes POST", allow="POST")
     return dialect
+
+
+def asks_for_models(path: str, method: str) -> bool:
+    """Whether it is the list of models, or one of them, that is asked for. Raises WrongMethod."""
+    if path not in MODEL_LISTS and not path.startswith(MODEL_PATHS):
+        return False
+    if method not in {"GET", "HEAD"}:
+        raise WrongMethod("the model list takes GET", allow="GET, HEAD")
+    return True
+
+
+def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
+    """One header in two lines: a list is joined, anything else must be the same."""
+    if name in _LISTS:
+        return first + b", " + second
+    if first != second:
+        raise BadRequest(f"two different {name.decode()} headers: send one")
+    return first
+
+
+def _read_forwarded(name: bytes, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
+        raise BadRequest(f"{name.decode()}: only printable ASCII can be sent on")
+    return text
 
 
 def _read_idempotency_key(value: bytes) -> str:

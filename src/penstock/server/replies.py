@@ -10,7 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from penstock.errors import PenstockError, ProviderAccount, ProviderBusy, ProviderRefused, UpstreamError
+from penstock.errors import (
+    PenstockError,
+    ProviderAccount,
+    ProviderBusy,
+    ProviderRefused,
+    UpstreamError,
+    WrongMethod,
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -104,6 +111,8 @@ def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[i
         headers.append((b"retry-after", b"%d" % _retry_after_s(error)))
     if row.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2: a 401 names its scheme
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allow.encode()))
     if not row.retry_helps:
         headers.append((b"x-should-retry", b"false"))
     return row.status, body, headers

@@ -188,4 +188,5 @@ def _name_models(settings: Settings) -> str:
     names = [model.name for model in settings.models.values() if not model.alias_of]
     shown = ", ".join(names[:MAX_NAMED_MODELS]) + (", ..." if len(names) > MAX_NAMED_MODELS else "")
     aliases = len(settings.models) - len(names)
-    return f"{shown or 'none'}{f' and {aliases} aliases' if aliases else ''}"
+    more = f" and {aliases} {'alias' if aliases == 1 else 'aliases'}" if aliases else ""
+    return (shown or "none") + more

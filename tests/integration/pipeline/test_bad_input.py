@@ -203,7 +203,6 @@ async def test_a_web_page_is_refused_in_open_mode() -> None:
     [
         ("GET", "/v1/chat/completions", 405),
         ("DELETE", "/v1/embeddings", 405),
-        ("POST", "/v1/models", 404),
         ("POST", "/v1/nothing", 404),
         ("POST", "/", 404),
         ("POST", "/v1/chat/completions/", 404),
@@ -257,7 +256,93 @@ async def test_the_model_list_is_the_keys_own() -> None:
         listed = await house.answer(b"", "/v1/models", method="GET", key=key)
         assert [model["id"] for model in listed.json["data"]] == ["m"]
         assert (await house.answer(b"", "/v1/models/duo", method="GET", key=key)).status == 404
-        assert (await house.answer(b"", "/v1/models", method="GET")).status == 401
+
+
+@pytest.mark.parametrize(("given", "said"), [("", "an API key is needed"), ("stranger", "unknown, revoked or expired")])
+async def test_a_stranger_is_told_the_same_on_every_path(given: str, said: str) -> None:
+    """The list of models is what people try first."""
+    async with open_house() as house:
+        await house.add_key("k")
+        asked = await house.answer(chat(), key=given)
+        listed = await house.answer(b"", "/v1/models", method="GET", key=given)
+        assert [listed.status, asked.status] == [401, 401]
+        assert listed.json == asked.json
+        assert said in listed.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/models/m", "GET, HEAD"),
+        ("POST", "/v1/models", "GET, HEAD"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allow: str) -> None:
+    """RFC 9110 15.5.6."""
+    async with open_house() as house:
+        asking = await house.answer(b"", path, method=method)
+        assert refused(house, asking, 405)["code"] == "method_not_allowed"
+        assert asking.headers["allow"] == allow
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/v1/models", {}, 200),
+        ("GET", "/v1/models", {"authorization": "Bearer stranger"}, 401),
+        ("GET", "/v1/models/none", {}, 404),
+        ("POST", "/v1/nothing", {}, 404),
+        ("GET", "/v1/chat/completions", {}, 405),
+        ("POST", "/v1/chat/completions", {"x-penstock-tags": "none"}, 400),
+        ("POST", "/v1/chat/completions", {"authorization": "Bearer stranger"}, 401),
+    ],
+)
+async def test_a_browser_may_read_every_answer(method: str, path: str, headers: dict[str, str], status: int) -> None:
+    """Refusals too, where its origin is listed; without that they look like a network error to its page."""
+    async with open_house(server={**BASE["server"], "cors": ["https://a.example"]}) as house:
+        key = await house.add_key("k")
+        headers = {"authorization": f"Bearer {key}", "origin": "https://a.example", **headers}
+        asking = await house.answer(chat(), path, method=method, headers=headers)
+        assert asking.status == status
+        assert asking.headers["access-control-allow-origin"] == "https://a.example"
+
+
+# --- headers in several lines
+
+
+async def twice(house: House, name: str, first: str, second: str) -> Asking:
+    """A message whose header comes in two lines."""
+    asking = house.ask(message(), headers={name: first})
+    asking.scope["headers"].append((name.encode(), second.encode()))
+    return await asking.done()
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "idempotency-key"])
+async def test_two_different_headers_are_refused(name: str) -> None:
+    """What is not a list has one value: which of two is meant nobody can know."""
+    async with open_house() as house:
+        error = refused(house, await twice(house, name, "Bearer a", "Bearer b"), 400)
+        assert f"two different {name} headers" in error["message"]
+        assert (await twice(house, name, "Bearer a", "Bearer a")).status == 200
+
+
+@pytest.mark.parametrize("name", ["anthropic-beta", "anthropic-version"])
+async def test_a_list_in_two_lines_reaches_the_provider_whole(name: str) -> None:
+    """As RFC 9110 5.3 joins them."""
+    async with open_house() as house:
+        assert (await twice(house, name, "a-1", "b-2")).status == 200
+        assert house.upstream.calls[0].call.headers[name] == "a-1, b-2"
+
+
+@pytest.mark.parametrize("name", ["anthropic-beta", "anthropic-version"])
+@pytest.mark.parametrize("value", ["caf\xe9", "a\tb", "a\x01"])
+async def test_what_cannot_be_sent_on_is_refused(name: str, value: str) -> None:
+    """By name, before it would look like a provider that cannot be reached."""
+    async with open_house() as house:
+        error = refused(house, await house.answer(message(), headers={name: value}), 400)
+        assert error["message"].startswith(name)
 
 
 @pytest.mark.parametrize(
