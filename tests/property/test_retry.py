@@ -12,7 +12,9 @@ TWO = [Target("a/m", "a"), Target("b/m", "b")]
 SAME_ACCOUNT = [Target("a/m", "a"), Target("a/n", "a"), Target("b/m", "b")]
 
 targets = st.lists(
-    st.builds(lambda name, account: Target(f"{account}/{name}", account), st.sampled_from("xyz"), st.sampled_from("ab")),
+    st.builds(
+        lambda name, account: Target(f"{account}/{name}", account), st.sampled_from("xyz"), st.sampled_from("ab")
+    ),
     min_size=1,
     max_size=5,
     unique=True,

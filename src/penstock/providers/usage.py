@@ -68,10 +68,10 @@ def _count(body: Mapping[str, Any], name: str) -> int:
 
 
 def _told(body: Mapping[str, Any], name: str) -> int | None:
-    """A count, None when it is absent or no number."""
+    """A count, None when it is absent or no number; NaN is 0."""
     value = body.get(name)
     if type(value) is int and 0 <= value <= MOST:  # the one case that is not a mistake, and not a bool
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(min(max(value, 0), MOST))
+    return int(min(max(0, value), MOST))  # in this order a NaN loses
