@@ -1,28 +1,33 @@
-"""Rates per minute: a sliding window made of two counters.
+"""Rates per minute: what was taken within the last minute, exact to a tick.
 
-The count at any instant is this minute's plus the part of the last minute's that the window still covers: never more
-than the limit in a clock minute, and no burst of twice the limit across its edge.
+Amounts of one tick are kept as one, so a window holds at most a few hundred of them whatever the rate. A tick's amount
+counts until a whole minute after the tick's end: never more than the limit in any minute, and no wait beyond a minute
+and a tick.
 """
 
+from collections import deque
+
 WINDOW_S = 60.0
+TICK_S = 0.1
 
 
 class MinuteWindow:
     """What was taken in the last minute. Amounts may be corrected afterwards, when the real ones are known."""
 
-    __slots__ = ("_current", "_last", "_window", "limit")
+    __slots__ = ("_taken", "_total", "limit")
 
     def __init__(self, limit: int) -> None:
         """``limit`` per minute, > 0."""
         self.limit = limit
-        self._window = 0
-        self._current = 0
-        self._last = 0
+        self._taken: deque[list[int]] = deque()  # [tick, amount], oldest first
+        self._total = 0
 
-    def used(self, now: float) -> float:
-        """How much of the limit is taken at ``now``."""
-        self._roll(now)
-        return self._current + self._last * (1 - (now / WINDOW_S - self._window))
+    def used(self, now: float) -> int:
+        """How much was taken within the last minute."""
+        taken = self._taken
+        while taken and _leaves_at(taken[0][0]) <= now:
+            self._total -= taken.popleft()[1]
+        return self._total
 
     def take(self, now: float, amount: int) -> float:
         """Take ``amount``: 0.0 when it was taken, else the seconds until it would fit (nothing is taken).
@@ -31,26 +36,43 @@ class MinuteWindow:
         """
         amount = min(amount, self.limit)
         if self.used(now) + amount <= self.limit:
-            self._current += amount
+            self._add(now, amount)
             return 0.0
         return self._wait(now, amount)
 
     def correct(self, now: float, difference: int) -> None:
-        """Add what was taken beyond the estimate, or give back what was not."""
-        self._roll(now)
-        self._current = max(0, self._current + difference)
+        """Add what was taken beyond the estimate, or give back what was not, the latest first."""
+        self.used(now)
+        if difference > 0:
+            self._add(now, difference)
+        while difference < 0 and self._taken:
+            latest = self._taken[-1]
+            given = min(latest[1], -difference)
+            latest[1] -= given
+            self._total -= given
+            difference += given
+            if not latest[1]:
+                self._taken.pop()
 
-    def _roll(self, now: float) -> None:
-        window = int(now // WINDOW_S)
-        if window > self._window:
-            self._last = self._current if window == self._window + 1 else 0
-            self._current = 0
-            self._window = window
+    def _add(self, now: float, amount: int) -> None:
+        tick = int(now // TICK_S)
+        if self._taken and self._taken[-1][0] >= tick:
+            self._taken[-1][1] += amount
+        else:
+            self._taken.append([tick, amount])
+        self._total += amount
 
     def _wait(self, now: float, amount: int) -> float:
-        start = self._window * WINDOW_S
-        if self._current + amount <= self.limit:
-            covered = (self.limit - self._current - amount) / self._last
-            return max(0.001, start + WINDOW_S * (1 - covered) - now)
-        covered = (self.limit - amount) / self._current
-        return max(0.001, start + WINDOW_S * (2 - covered) - now)
+        """Until so much of the oldest has left that ``amount`` fits."""
+        excess = self._total + amount - self.limit
+        leaves_at = now
+        for tick, taken in self._taken:
+            excess -= taken
+            leaves_at = _leaves_at(tick)
+            if excess <= 0:
+                break
+        return leaves_at - now
+
+
+def _leaves_at(tick: int) -> float:
+    return (tick + 1) * TICK_S + WINDOW_S
