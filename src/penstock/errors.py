@@ -18,6 +18,7 @@
         ├── ProviderRefused         400 404 413 422: this request will not be served there
         ├── ProviderAccount         401 402 403: this account will not be served
         └── BadAnswer               what came back is no answer (broken stream, not JSON, error inside a 200)
+            └── CutAnswer           it began and broke off: the provider worked for it
 
 Policy reads the fields, never the text: ``kind`` names the error on the wire and in the ledger, ``origin`` says
 whose fault it is, ``retry`` whether another call may cure it. ``public`` is safe for the caller; ``detail`` is for
@@ -271,3 +272,12 @@ class BadAnswer(UpstreamError):
     """What came back is no answer: a broken stream, not JSON, an error inside a 200."""
 
     kind = "provider_bad_answer"
+
+
+class CutAnswer(BadAnswer):
+    """An answer began and broke off.
+
+    Never retried on the same account: the provider worked, and may bill both calls.
+    """
+
+    retry = Retry.ELSEWHERE

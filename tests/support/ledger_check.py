@@ -47,7 +47,7 @@ def _check_exchange(exchange: ExchangeRow, shares: list[ShareRow], attempts: dic
 def _check_share(share: ShareRow, attempt: AttemptRow) -> None:
     """Who called pays; a hit and a follower pay nothing of another's call."""
     own = attempt.exchange_id == share.exchange_id
-    assert own == (share.lever == "direct")
+    assert own == (share.lever in {"direct", "routing"})
     assert own or (share.lever in {"exact", "joined"} and share.amount_nano == 0)
 
 

@@ -3,7 +3,7 @@
 Ids are ours. Amounts are integers of nano-units (1e-9) of the named currency; ``None`` means no price covers it
 (never 0: unpriced and free are different). Times are seconds since the epoch, UTC. A share says that ``attempt_id``
 served ``exchange_id`` for ``amount_nano``: the shares of an attempt sum to its charge, and the lever of a share says
-why the exchange paid that little (``direct`` = it paid the full price itself).
+why the exchange paid that little (``direct``: it paid its baseline's price itself; ``routing``: another's).
 """
 
 import msgspec
@@ -49,7 +49,7 @@ class ShareRow(msgspec.Struct, kw_only=True, gc=False):
     exchange_id: str
     amount_nano: int
     lever: str
-    """``direct exact joined``; later issues add ``similar prefix routing compression off-peak packing``."""
+    """``direct exact joined routing``; ``similar prefix compression off-peak packing`` come with their stages."""
 
 
 class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):

@@ -2,9 +2,12 @@
 
 Deadlines: ``first_byte`` from dispatch to the first data event (for a whole answer: to the answer), ``between`` data
 events, ``total`` over the whole exchange. A provider's keep-alives are waiting, not progress. Whatever ends the call,
-it is settled exactly once, with the usage the provider reported, else our own count, marked as estimated.
+it is settled exactly once, with the usage the provider reported, else our own count, marked as estimated. A provider
+that worked and failed is charged for what came of it: it will bill that too.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -13,10 +16,10 @@ import msgspec
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
 from penstock.core.records import AttemptRow, ShareRow
-from penstock.core.tokens import estimate_answer, estimate_request
 from penstock.core.usage import NO_USAGE, Usage
-from penstock.errors import BadAnswer, ClientGone, PenstockError, ProviderBusy, ProviderTimeout
+from penstock.errors import BadAnswer, ClientGone, CutAnswer, PenstockError, ProviderBusy, ProviderTimeout
 from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamResponse
@@ -30,7 +33,11 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 LINGER_S: Final = 1.0
 """How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Metered = tuple[Usage, bool]
+"""Usage, and whether it is our own count."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -64,6 +71,7 @@ class Call:
         self._started_at = world.clock.now()
         self._status = 0
         self._settled = False
+        self._size = 0
         self._fold: Fold | None = None
         self._response: UpstreamResponse | None = None
         self.streaming = False
@@ -74,10 +82,14 @@ class Call:
         try:
             return await self._open()
         except PenstockError as error:
-            self._settle(error.kind)
+            self._settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
+            self._warn(error)
+            raise
+        except asyncio.CancelledError:
+            self._settle(ClientGone.kind, worked=True)
             raise
         except BaseException:
-            self._settle(ClientGone.kind)
+            self._settle(PenstockError.kind, worked=True)
             raise
         finally:
             if not self.streaming and self._response is not None:
@@ -110,11 +122,14 @@ class Call:
     # --- whole answers
 
     async def _whole(self, response: UpstreamResponse, first_byte_at: float) -> Reply:
-        body = (await self._within(first_byte_at, "first_byte", response.read(MAX_ANSWER_BYTES))).strip()
+        try:
+            body = (await self._within(first_byte_at, "first_byte", response.read(MAX_ANSWER_BYTES))).strip()
+        except BadAnswer as error:
+            raise CutAnswer(error.public, detail=error.detail) from error
         answer = _read_answer(body)
-        error = self._adapter.error_inside(self._dialect, answer)
-        if error is not None:
-            raise error
+        inside = self._adapter.error_inside(self._dialect, answer)
+        if inside is not None:
+            raise inside
         cut = capacity_cut(self._dialect, answer)
         usage = self._adapter.usage(self._dialect, answer, None)
         self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
@@ -134,7 +149,7 @@ class Call:
         first: Batch = []
         while True:
             data = await self._within(first_byte_at, "first_byte", response.next())
-            batch = parser.feed(data) if data else parser.finish()
+            batch = self._cut(parser, data)
             self._take(batch)
             first += batch
             if fold.started and any(isinstance(event.json, dict) for event in batch):
@@ -147,8 +162,11 @@ class Call:
         if not folded:
             self.streaming = True
             return Reply(200, batches=batches)
-        async for _ in batches:
-            pass
+        try:
+            async for _ in batches:
+                pass
+        except BadAnswer as error:
+            raise CutAnswer(error.public, detail=error.detail) from error
         return Reply(200, body=self._exchange.answer() or b"")
 
     async def _batches(self, response: UpstreamResponse, parser: SseParser, first: Batch) -> Stream:
@@ -167,7 +185,7 @@ class Call:
                 with self._deadline.until(when):
                     data = await response.next()
                 exchange.waited_s += monotonic() - since
-                batch = parser.feed(data) if data else _unbroken(parser.finish())
+                batch = self._cut(parser, data)
                 progressed = self._take(batch)
                 if not data:
                     batch += self._ending()
@@ -181,16 +199,27 @@ class Call:
             yield batch
             await self._linger(response)
         except TimeoutError as error:
-            outcome = ProviderTimeout.kind
-            raise self._late("between", when) from error
+            late = self._late("between", when)
+            outcome = late.kind
+            self._warn(late)
+            raise late from error
         except PenstockError as error:
             outcome = error.kind
+            if self.streaming:
+                self._warn(error)
             raise
         finally:
             self._settle(outcome)
             if self.streaming:
                 self._deadline.close()
             await response.close()
+
+    def _cut(self, parser: SseParser, data: bytes) -> Batch:
+        """The events of one read, b"" = the end; a stream is bounded as a whole answer is."""
+        self._size += len(data)
+        if self._size > MAX_ANSWER_BYTES:
+            raise BadAnswer(f"the provider's stream is larger than {MAX_ANSWER_BYTES} bytes")
+        return parser.feed(data) if data else _unbroken(parser.finish())
 
     def _check_folded(self, fold: Fold) -> None:
         """No byte of a folded answer has gone out: what is wrong with it may still be cured by another call."""
@@ -254,17 +283,22 @@ class Call:
 
     # --- settlement
 
-    def _settle(self, outcome: str, usage: Usage | None = None, answer: Mapping[str, Any] | None = None) -> None:
-        """Turn the call into its ledger rows, once."""
+    def _settle(
+        self,
+        outcome: str,
+        usage: Usage | None = None,
+        answer: dict[str, Any] | None = None,
+        *,
+        worked: bool = False,
+    ) -> None:
+        """Turn the call into its ledger rows, once. ``worked``: the provider did, even if nothing came of it."""
         if self._settled:
             return
         self._settled = True
         fold, exchange = self._fold, self._exchange
         if usage is None and fold is not None and fold.usage is not None:
             usage = self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
-        estimated = False
-        if usage is None:
-            usage, estimated = self._estimate(outcome, answer)
+        usage, estimated = self._used(outcome, usage, answer, worked=worked)
         if outcome == "ok":
             exchange.usage, exchange.estimated = usage, estimated
         ended_at = self._clock.now()
@@ -297,20 +331,38 @@ class Call:
         charge, row.price_source = priced
         row.charged_nano, row.currency = charge.native_nano, charge.currency
         row.charged_book_nano, row.fx_rate = charge.book_nano, charge.fx_rate
+        baseline = self._exchange.model.baseline
+        lever = "direct" if baseline is None or baseline.id == row.deployment else "routing"
         self._exchange.shares.append(
-            ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=charge.book_nano, lever="direct")
+            ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=charge.book_nano, lever=lever)
         )
 
-    def _estimate(self, outcome: str, answer: Mapping[str, Any] | None) -> tuple[Usage, bool]:
-        """Our own count, where the provider worked and did not say how much; nothing where it did not work."""
-        fold = self._fold
-        worked = answer is not None or (fold is not None and fold.started)
-        if self._dialect == "count_tokens" or not (worked or outcome in {ProviderTimeout.kind, ClientGone.kind}):
-            return NO_USAGE, False
-        prompt = estimate_request(self._dialect, self._exchange.fields)
-        if answer is None and fold is not None and fold.started:
+    def _used(self, outcome: str, usage: Usage | None, answer: dict[str, Any] | None, *, worked: bool) -> Metered:
+        """What the provider says, where it says all; our own count, where it worked and does not."""
+        fold = self._fold if self._fold is not None and self._fold.started else None
+        whole = answer is not None or (fold is not None and (outcome == "ok" or fold.finished or fold.done))
+        if usage is not None and usage.total and whole:
+            return usage, False
+        if answer is None and fold is None and not worked:
+            return usage or NO_USAGE, False
+        if answer is None and fold is not None:
             answer = _told_so_far(fold)
-        return Usage(input_miss=prompt, output=estimate_answer(answer or {})), True
+        return count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
+
+    def _warn(self, error: PenstockError) -> None:
+        """Tell the operator, once per failed call. A provider's own words may repeat the prompt and are left out."""
+        own = getattr(error, "status", None) is None
+        log.warning(
+            "a call failed",
+            extra={
+                "exchange": self._exchange.id,
+                "attempt": self._id,
+                "deployment": self._deployment.id,
+                "outcome": error.kind,
+                "status": self._status,
+                "why": (error.detail or error.public) if own else "",
+            },
+        )
 
 
 def _told_so_far(fold: Fold) -> dict[str, Any]:

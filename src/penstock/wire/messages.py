@@ -1,7 +1,8 @@
 """Streams of the messages dialect (Anthropic), folded.
 
 The events: https://docs.anthropic.com/en/docs/build-with-claude/streaming. Counts in ``message_delta`` are totals:
-they replace those of ``message_start``, and what the delta leaves out stays.
+they replace those of ``message_start``, and what the delta leaves out stays. Relays repeat the prompt's counts there as
+zeros: a zero never takes back what was counted.
 """
 
 from typing import Any, Final
@@ -110,8 +111,8 @@ class MessagesFold(Pieces):
         if name == "content" and isinstance(value, list):
             self._blocks.update((index, block) for index, block in enumerate(value) if isinstance(block, dict))
         elif name == "usage" and isinstance(value, dict):
-            known = {count: number for count, number in value.items() if number is not None}
-            self._top["usage"] = {**value, **(self.usage or {}), **known}
+            counted = {count: number for count, number in value.items() if number}
+            self._top["usage"] = {**value, **(self.usage or {}), **counted}
         elif value is not None or name not in self._top:
             self._top[name] = value
 

@@ -203,14 +203,41 @@ async def test_attempts_bounds_the_calls_over_all_deployments() -> None:
         assert [call.call.provider.name for call in house.upstream.calls] == ["one", "two", "one"]
 
 
-async def test_a_folded_answer_that_breaks_off_is_fetched_again() -> None:
+TWICE_FOLDED = {**BASE["models"]["duo"], "stream_upstream": True}
+
+
+async def test_a_folded_answer_that_breaks_off_is_fetched_elsewhere() -> None:
     """No byte has gone out yet: ``stream_upstream`` is the gateway's own affair."""
-    async with open_house() as house:
+    async with open_house(models={"folded": TWICE_FOLDED}) as house:
         house.upstream.reset(["a", "b"]).reply("whole")
         asking = await house.answer(chat(model="folded"))
         assert (asking.status, asking.text) == (200, "whole")
         assert [call.streamed for call in house.upstream.calls] == [True, True]
         assert [attempt.outcome for attempt in house.attempts] == ["provider_bad_answer", "ok"]
+        assert [attempt.provider for attempt in house.attempts] == ["one", "two"]
+
+
+async def test_an_answer_that_broke_off_is_paid_once_at_an_account() -> None:
+    """The provider worked for it: asked again, it would bill both."""
+    async with open_house() as house:
+        house.upstream.reset(["a", "b"])
+        asking = await house.answer(chat(model="folded"))
+        assert asking.status == 502
+        assert len(house.attempts) == 1
+        assert house.attempts[0].estimated
+        assert house.attempts[0].usage.output > 0
+
+
+async def test_a_whole_answer_that_broke_off_is_charged_and_fetched_elsewhere() -> None:
+    """Its head came, so its provider had accepted it: at least its prompt is billed."""
+    async with open_house() as house:
+        house.upstream.reset(["half of it"]).reply("whole")
+        asking = await house.answer(chat(model="duo"))
+        assert (asking.status, asking.text) == (200, "whole")
+        assert [attempt.provider for attempt in house.attempts] == ["one", "two"]
+        broken = house.attempts[0]
+        assert broken.estimated
+        assert broken.usage.prompt > 0
 
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
@@ -259,3 +286,21 @@ async def test_every_dialect_is_retried(dialect: str) -> None:
 def test_the_house_has_two_accounts() -> None:
     """What the tests above rely on: the first completes, the second stops."""
     assert [entry["after_disconnect"] for entry in BASE["providers"].values()] == ["completes", "stops"]
+
+
+async def test_every_failed_call_is_told_to_the_operator_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Which deployment, which kind, and our own words; never the provider's, which may repeat the prompt."""
+    async with open_house() as house:
+        house.upstream.fail(503, "your prompt was: SECRET").refuse().reply("well")
+        await house.answer(chat(model="duo"))
+        house.upstream.reset(["a"])
+        await house.answer(chat("again", stream=True))
+    warned = [record for record in caplog.records if record.message == "a call failed"]
+    told = [[getattr(record, name) for name in ("deployment", "outcome", "status")] for record in warned]
+    assert told == [
+        ["one/m-1", "provider_busy", 503],
+        ["two/m-2", "provider_unreachable", 0],
+        ["one/m-1", "provider_bad_answer", 200],
+    ]
+    assert "SECRET" not in "".join(str(vars(record)) for record in warned)
+    assert all(record.levelname == "WARNING" for record in warned)

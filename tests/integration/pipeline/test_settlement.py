@@ -1,6 +1,8 @@
 """What is charged, to whom, in which currency, when clients leave, calls fail, and providers say nothing or zero."""
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
@@ -50,7 +52,7 @@ async def test_a_client_may_leave_at_any_chunk(after: int, model: str, dialect: 
             assert house.upstream.calls[0].ended_at == left_at
             assert attempt.usage.prompt > 0
             assert attempt.usage.output <= len(PIECES)
-            assert attempt.estimated == (dialect == "chat" or after == 0)
+            assert attempt.estimated
 
 
 async def test_what_a_stopping_provider_said_is_counted() -> None:
@@ -66,14 +68,55 @@ async def test_what_a_stopping_provider_said_is_counted() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_explicit_zero_stays_zero(stream: bool) -> None:  # noqa: FBT001 - a parameter
-    """The provider says that it was free: that is no reason to guess."""
+async def test_an_explicit_zero_of_nothing_stays_zero(stream: bool) -> None:  # noqa: FBT001 - a parameter
+    """The provider says that it was free, and nothing came: that is no reason to guess."""
     async with open_house() as house:
-        house.upstream.reply(usage=NO_USAGE)
+        house.upstream.reply("", usage=NO_USAGE)
         await house.answer(chat(stream=stream))
         assert house.attempts[0].usage == NO_USAGE
         assert not house.attempts[0].estimated
         assert house.exchanges[0].cost_nano == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_zeros_are_no_report_of_an_answer(stream: bool) -> None:  # noqa: FBT001 - a parameter
+    """No answer was ever made of no tokens: a relay that says so has lost the count."""
+    async with open_house() as house:
+        house.upstream.reply("an answer", usage=NO_USAGE)
+        await house.answer(chat(stream=stream))
+        assert house.attempts[0].estimated
+        assert house.attempts[0].usage.prompt > 0
+        assert house.attempts[0].usage.output > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_zeros_at_the_end_take_no_prompt_back(stream: bool) -> None:  # noqa: FBT001 - a parameter
+    """Relays of the messages dialect repeat the prompt's counts as zeros in the last event."""
+    start: dict[str, Any] = {
+        "type": "message_start",
+        "message": {"id": "msg_1", "usage": {"input_tokens": 1000, "output_tokens": 1}},
+    }
+    text: dict[str, Any] = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}
+    last = {"input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 7}
+    end: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last}
+    events = [start, text, end, {"type": "message_stop"}]
+    async with open_house() as house:
+        lines = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+        house.upstream.raw(*lines, headers={"content-type": "text/event-stream"})
+        await house.answer(message(model="m" if stream else "folded", stream=stream))
+        assert house.attempts[0].usage == Usage(input_miss=1000, output=7)
+        assert house.exchanges[0].cost_nano == 1000 * 2000 + 7 * 8000
+
+
+async def test_a_cut_messages_stream_is_charged_for_what_it_said() -> None:
+    """Its first event reports one output token: that is where it began, not what it said."""
+    async with open_house() as house:
+        house.upstream.reset(["word " * 50, "word " * 50])
+        asking = await house.answer(message(stream=True))
+        assert "error" in asking.chunks[-1]
+        attempt = house.attempts[0]
+        assert attempt.estimated
+        assert attempt.usage.output >= 100
 
 
 async def test_a_retry_that_was_billed_is_wasted() -> None:
