@@ -1,7 +1,8 @@
 """A client of an ASGI application, in process: it streams, dawdles and leaves like one behind a real connection.
 
 What it does to the application is what ``server/connection.py`` and uvicorn do: a slow reader makes ``send`` wait; to
-leave wakes it, tells ``receive``, calls ``scope["penstock.gone"]``, and makes every further ``send`` go nowhere.
+leave wakes it, tells ``receive``, calls ``scope["penstock.gone"]``, and makes every further ``send`` go nowhere. A slow
+reader whose answer others wait for (``scope["penstock.hurry"]``) holds nobody up.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ class Asking:
         self._reading.set()
         self._changed = asyncio.Condition()
         self._left = asyncio.Event()
+        scope["penstock.hurry"] = self._reading.set
         self.task: asyncio.Task[None] = asyncio.ensure_future(self._run(app))
 
     async def done(self) -> Self:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from penstock.clock import SystemClock
 from penstock.config.settings import Address
@@ -24,9 +24,17 @@ QUICK = Bounds(
     connections=20,
 )
 
+FLOOD: Final = 400
+PIECE: Final = b"x" * 65536
+FLOOD_BYTES: Final = FLOOD * len(PIECE)
+"""More than the kernel buffers on both sides of a connection hold."""
+
 
 class TinyApp:
-    """Answers with the size of the body. ``/hold`` waits for ``release``, ``/early`` does not wait for the body."""
+    """Answers with the size of the body. ``/hold`` waits for ``release``, ``/early`` does not wait for the body.
+
+    ``/flood`` streams FLOOD pieces, counted in ``flooded``; ``hurry`` is its scope's.
+    """
 
     def __init__(self, *, open_mode: bool = False) -> None:
         """``open_mode``: as for ``valid_host``."""
@@ -36,6 +44,8 @@ class TinyApp:
         self.gone: list[str] = []
         self.refused: list[str] = []
         self.cancelled: list[str] = []
+        self.flooded = 0
+        self.hurry: Callable[[], None]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """One request."""
@@ -63,6 +73,10 @@ class TinyApp:
                 return
             size += len(message["body"])
             more = message["more_body"]
+        if path == "/flood":
+            self.hurry = scope["penstock.hurry"]
+            await self._flood(send)
+            return
         if path == "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"first", "more_body": True})
@@ -73,6 +87,15 @@ class TinyApp:
             return
         body = b"x" * 1_000_000 if path == "/large" else b"%d" % size
         await _answer(send, 200, body, [(b"content-length", b"%d" % len(body))])
+
+    async def _flood(self, send: Any) -> None:
+        self.flooded = 0
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % FLOOD_BYTES)]}
+        )
+        for piece in range(1, FLOOD + 1):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": piece < FLOOD})
+            self.flooded = piece
 
     async def _hold(self, path: str) -> None:
         try:

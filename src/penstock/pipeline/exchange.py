@@ -76,7 +76,7 @@ class Exchange:
     __slots__ = (
         "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano",
         "dispatched", "error", "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold",
-        "followers", "id", "key", "model", "plan", "principal", "raw", "read_body", "reply", "served_by",
+        "followers", "hurry", "id", "key", "model", "plan", "principal", "raw", "read_body", "reply", "served_by",
         "shares", "standing", "started", "stoppable", "streamed", "task", "usage", "user", "waited_s",
         "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
@@ -123,10 +123,12 @@ class Exchange:
         self.estimated = False
         self.baseline_nano: int | None = 0
         self.cost_nano: int | None = 0
-        # Who still waits for it. ``stoppable``: nothing is lost by stopping now.
+        # Who still waits for it. ``stoppable``: nothing is lost by stopping now; ``hurry``: send without waiting until
+        # the client has taken what was sent before.
         self.client_gone = False
         self.called_off = False
         self.followers = 0
+        self.hurry: Callable[[], None] = _at_its_pace
         self.stoppable = True
         self.task: asyncio.Task[Any] | None = None
 
@@ -140,6 +142,16 @@ class Exchange:
         self.client_gone = True
         self.call_off()
 
+    def join(self) -> None:
+        """One more waits for the answer: it no longer keeps the pace of its client."""
+        self.followers += 1
+        self.hurry()
+
+    def part(self) -> None:
+        """One of those who waited is gone."""
+        self.followers -= 1
+        self.call_off()
+
     def call_off(self) -> None:
         """Stop, if nobody waits for the answer and stopping saves anything."""
         if self.unwanted and self.stoppable and self.task is not None and not self.called_off:
@@ -151,3 +163,7 @@ class Exchange:
         if self.whole is None and self.finished and self.fold is not None:
             self.whole = self.fold.whole()
         return self.whole if self.finished else None
+
+
+def _at_its_pace() -> None:
+    """A server that cannot hurry."""

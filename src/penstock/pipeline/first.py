@@ -2,19 +2,33 @@
 
 import asyncio
 
+from penstock.pipeline.flight import Leader
 from penstock.ports import StoredResult
+
+MAX_KEPT_BYTES = 8 * 1024 * 1024
+"""A larger answer is not kept: its repeat is a new request."""
 
 
 class First:
     """What its repeats wait for."""
 
-    __slots__ = ("body_digest", "parts", "result")
+    __slots__ = ("_size", "body_digest", "leader", "parts", "result")
 
-    def __init__(self, body_digest: bytes) -> None:
-        """``parts``: what was sent so far."""
+    def __init__(self, body_digest: bytes, leader: Leader) -> None:
+        """``leader``: the exchange that makes the call; ``parts``: what was sent so far."""
         self.body_digest = body_digest
+        self.leader = leader
         self.parts: list[bytes] = []
         self.result: asyncio.Future[StoredResult | None] = asyncio.get_running_loop().create_future()
+        self._size = 0
+
+    def keep(self, raw: bytes) -> None:
+        """One more piece of the answer; nothing at all of one that is too large."""
+        self._size += len(raw)
+        if self._size > MAX_KEPT_BYTES:
+            self.parts.clear()
+        else:
+            self.parts.append(raw)
 
 
 Firsts = dict[tuple[str, str], First]

@@ -12,7 +12,6 @@ from penstock.wire.sse import Event
 class Leader(Protocol):
     """What those who follow need of the exchange that makes the call."""
 
-    followers: int
     served_by: str
     usage: Usage
     estimated: bool
@@ -22,8 +21,12 @@ class Leader(Protocol):
         """The whole answer, once it is finished."""
         ...
 
-    def call_off(self) -> None:
-        """Stop, if nobody waits any more."""
+    def join(self) -> None:
+        """One more waits for the answer."""
+        ...
+
+    def part(self) -> None:
+        """One less does: stop, if nobody waits any more."""
         ...
 
 
@@ -46,7 +49,7 @@ class Flight:
 
     def publish(self, event: Event) -> None:
         """One more event for those who follow."""
-        self.events.append(event)
+        self.events.append(Event(event.raw, event.data, event.name))  # without what was decoded of it
         if self._waiters:
             self._wake()
 

@@ -1,7 +1,9 @@
 """join: identical requests in flight share one upstream call, late joiners of a stream and whole askers included.
 
 The leader pays; what its followers would have paid is their saving. A leader whose client leaves goes on while anyone
-follows. When a leader ends for a reason of its own or a transient error before a follower got anything, one follower
+follows, and one whose client is slow no longer waits for it.
+
+When a leader ends for a reason of its own or a transient error before a follower got anything, one follower
 takes over, once; an error that another call cannot cure goes to all who joined.
 """
 
@@ -61,7 +63,7 @@ class Join:
     async def _follow(self, exchange: Exchange, flight: Flight) -> Reply | None:
         """The leader's answer; None when this exchange should look again, and lead if nobody does."""
         leader = flight.leader
-        leader.followers += 1
+        leader.join()
         try:
             waiting_since = self._clock.monotonic()
             while not flight.ended and not (exchange.wants_stream and flight.events):
@@ -74,11 +76,10 @@ class Join:
             if flight.ended:
                 return self._whole(exchange, flight)
             exchange.cache, exchange.served_by = "joined", leader.served_by
-            leader.followers += 1
+            leader.join()
             return Reply(200, batches=self._batches(exchange, flight))
         finally:
-            leader.followers -= 1
-            leader.call_off()
+            leader.part()
 
     def _whole(self, exchange: Exchange, flight: Flight) -> Reply | None:
         whole = flight.leader.answer()
@@ -107,8 +108,7 @@ class Join:
                 raise _shared(flight.error)
         finally:
             self._book(exchange, flight)
-            flight.leader.followers -= 1
-            flight.leader.call_off()
+            flight.leader.part()
 
     def _book(self, exchange: Exchange, flight: Flight) -> None:
         """A joined answer is used like the leader's and paid by the leader."""

@@ -7,6 +7,8 @@ free, and the next request under it is a new one. What a failed call cost stands
 import asyncio
 import hashlib
 
+import msgspec
+
 from penstock.errors import IdempotencyMismatch
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.first import First, Firsts
@@ -15,8 +17,9 @@ from penstock.ports import Clock, ResultStore, StoredResult
 from penstock.wire.sse import Event, SseParser
 
 KEPT_S = 24 * 3600.0
-MAX_KEPT_BYTES = 8 * 1024 * 1024
 STREAMED = "text/event-stream"
+
+_encode = msgspec.json.encode
 
 
 class Once:
@@ -32,14 +35,14 @@ class Once:
         key = exchange.asked.idempotency_key
         if not key:
             return None
-        digest = hashlib.sha256(f"{exchange.asked.dialect}\n".encode() + exchange.raw).digest()
+        digest = _digest(exchange)
         name = (exchange.principal.key_id, key)
         while (first := self._firsts.get(name)) is not None:
             _same_body(first.body_digest, digest)
-            result = await asyncio.shield(first.result)
+            result = await self._awaited(exchange, first)
             if result is not None:
                 return _replay(result)
-        first = self._firsts[name] = First(digest)
+        first = self._firsts[name] = First(digest, exchange)
         stored = await self._stored(name, first)
         if stored is None:
             exchange.first = first
@@ -49,7 +52,7 @@ class Once:
     def tap(self, exchange: Exchange, event: Event) -> Event:
         """Keep what is sent."""
         if exchange.first is not None:
-            exchange.first.parts.append(event.raw)
+            exchange.first.keep(event.raw)
         return event
 
     def leave(self, exchange: Exchange) -> None:
@@ -63,6 +66,16 @@ class Once:
         if result is not None:
             self._results.put(*name, result)
         self._free(name, first, result)
+
+    async def _awaited(self, exchange: Exchange, first: First) -> StoredResult | None:
+        """The first's result; None when it has none. As long as anyone waits for it, it goes on without its client."""
+        waiting_since = self._clock.monotonic()
+        first.leader.join()
+        try:
+            return await asyncio.shield(first.result)
+        finally:
+            exchange.waited_s += self._clock.monotonic() - waiting_since
+            first.leader.part()
 
     async def _stored(self, name: tuple[str, str], first: First) -> StoredResult | None:
         """What the store holds; the key is ours while we look, and free again if it holds something."""
@@ -86,7 +99,7 @@ class Once:
 
     def _result(self, exchange: Exchange, first: First) -> StoredResult | None:
         body = b"".join(first.parts)
-        if exchange.error is not None or exchange.reply is None or not 0 < len(body) <= MAX_KEPT_BYTES:
+        if exchange.error is not None or exchange.reply is None or not body:
             return None
         return StoredResult(
             body_digest=first.body_digest,
@@ -96,6 +109,13 @@ class Once:
             exchange_id=exchange.id,
             expires_at=self._clock.now() + KEPT_S,
         )
+
+
+def _digest(exchange: Exchange) -> bytes:
+    """Of all that is asked: the endpoint, the body, the headers that go on."""
+    asked = exchange.asked
+    head = _encode((asked.dialect, sorted(asked.forward.items())))
+    return hashlib.sha256(head + exchange.raw).digest()
 
 
 def _same_body(first: bytes, now: bytes) -> None:

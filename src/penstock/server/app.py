@@ -74,6 +74,7 @@ class DataPlane:
         exchange = Exchange(request_id, asked, body.read, gateway.clock.now(), gateway.clock.monotonic())
         exchange.task = asyncio.current_task()
         scope["penstock.gone"] = exchange.client_left
+        exchange.hurry = scope.pop("penstock.hurry", exchange.hurry)
         try:
             await Answering(gateway, exchange, body, send, extra).run()
         finally:

@@ -10,7 +10,10 @@ What is added, and why, stands in docs/adr/0006. The request side is a small mac
             read the answer and closes, for a reset that overtakes an answer takes it from the client
 
 What the app may use: ``scope["penstock.gone"]``, a callable the app sets, is called once when the client leaves
-before its answer is complete. ``scope["penstock.refused"]`` is the error with which this layer already answered in the
+before its answer is complete. ``scope["penstock.hurry"]()`` says that others wait for this answer too: from then on
+``send`` buffers what the client is too slow to take.
+
+``scope["penstock.refused"]`` is the error with which this layer already answered in the
 app's place (a body too slow, a broken chunk, the end of the drain): after ``http.disconnect`` look there first.
 """
 
@@ -134,6 +137,8 @@ class Connection(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._headless: RequestResponseCycle | None = None  # the request whose answer's head was not written yet
         self._answer_head = b""
+        self._choked = False  # the client does not take what was written
+        self._hurried = False  # the answer under way does not wait for that
         self._stalled_since = 0.0
         self._stalled_bytes = -1
         self._refusal: tuple[PenstockError, int | None] | None = None
@@ -179,9 +184,21 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client does not take its answer: watch it."""
-        super().pause_writing()
+        if not self._hurried:
+            super().pause_writing()
+        self._choked = True
         self._stalled_bytes = -1
         self._edge.watched.add(self)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        self._choked = False
+
+    def hurry(self) -> None:
+        """Let the answer under way be written as fast as it comes."""
+        self._hurried = True
+        super().resume_writing()
 
     def shutdown(self) -> None:
         """Drain: answer what is under way or has begun, then close; an idle connection may bring one last request."""
@@ -259,6 +276,11 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., object]) -> None:
         self._running = self._headless = cycle
+        cycle.scope["penstock.hurry"] = self.hurry  # type: ignore[typeddict-unknown-key] # ours
+        if self._hurried:
+            self._hurried = False
+            if self._choked:
+                super().pause_writing()
         cycle.send = _PlainSend(cycle, self._write_whole)  # type: ignore[method-assign] # one fast case more
         super()._start_asgi_task(cycle, app)  # type: ignore[arg-type] # uvicorn's own type is private
 
@@ -325,7 +347,7 @@ class Connection(HttpToolsProtocol):
             self._sweep_body(waited_s)
         elif self._phase == LINGER and waited_s >= bounds.linger_s:
             self.transport.abort()
-        if self.flow.write_paused or self.transport.is_closing():
+        if self._choked or self.transport.is_closing():
             self._sweep_stalled(now)
             return True
         return self._phase not in (DONE, DEAF)

@@ -325,6 +325,18 @@ async def test_a_slow_follower_holds_nobody_up() -> None:
         assert slow.text == leader.text == "abc"
 
 
+async def test_a_slow_leader_holds_nobody_up() -> None:
+    """Whoever joined gets the answer at the provider's pace, also when the leader's client stopped taking it before."""
+    async with open_house() as house:
+        house.upstream.stream(["a", "b", "c"], gap_s=1)
+        slow = await house.ask(chat(stream=True)).begun(1)
+        slow.pause()
+        await asyncio.sleep(1.5)
+        follower = await house.ask(chat(stream=True)).done()
+        assert follower.text == "abc"
+        assert house.now == house.upstream.calls[0].ended_at
+
+
 async def test_a_retry_serves_all_who_joined() -> None:
     """The leader's own retries are invisible to them; what the failed call cost is the leader's."""
     async with open_house() as house:

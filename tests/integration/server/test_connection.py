@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from penstock.server.edge import Bounds
-from tests.support.tiny_app import QUICK, RawClient, TinyApp, connected, listening, until
+from tests.support.tiny_app import FLOOD, PIECE, QUICK, RawClient, TinyApp, connected, listening, until
 
 HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /x" + HEAD + b"\r\n"
@@ -164,6 +164,37 @@ def test_an_early_answer_reaches_a_client_that_goes_on_sending() -> None:
     async def scenario(_: TinyApp, client: RawClient) -> None:
         client.writer.write(b"POST /early" + HEAD + b"Content-Length: 90000000\r\n\r\n" + b"x" * 10_000_000)
         assert (await client.rest()).startswith(b"HTTP/1.1 401 ")
+
+    play(scenario)
+
+
+def test_an_answer_that_others_wait_for_does_not_wait_for_its_client() -> None:
+    """What a slow client leaves is buffered once ``penstock.hurry`` is called; the next answer keeps its pace."""
+
+    async def scenario(app: TinyApp, client: RawClient) -> None:
+        for _ in range(2):
+            await client.send(b"GET /flood" + HEAD + b"\r\n")
+            await until(lambda: app.flooded)
+            await asyncio.sleep(0.05)
+            assert app.flooded < FLOOD
+            app.hurry()
+            await until(lambda: app.flooded == FLOOD)
+            assert await client.answer() == (200, PIECE * FLOOD)
+
+    play(scenario)
+
+
+def test_a_hurried_answer_that_is_never_taken_is_dropped() -> None:
+    """Buffered or not: nobody holds memory for ever."""
+
+    async def scenario(app: TinyApp, client: RawClient) -> None:
+        await client.send(b"GET /flood" + HEAD + b"\r\n")
+        await until(lambda: app.flooded)
+        app.hurry()
+        await until(lambda: app.flooded == FLOOD)
+        await asyncio.sleep(QUICK.stall_s + 0.3)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await client.answer()
 
     play(scenario)
 
