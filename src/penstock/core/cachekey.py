@@ -18,6 +18,7 @@ IGNORED: Final = frozenset(
 """Top-level fields that say how to deliver, bill or file an answer, not what it is. Nested ones count."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 _SECONDS: Final = re.compile(r'"?([0-9]{1,18})"?', re.ASCII)
 
 
@@ -57,15 +58,25 @@ def parse_directive(header: str) -> CacheDirective:
     )
 
 
-def cache_key(tenant: str, model: str, dialect: str, policy: str, fields: Mapping[str, Any]) -> bytes:
+def cache_key(
+    tenant: str,
+    model: str,
+    dialect: str,
+    policy: str,
+    fields: Mapping[str, Any],
+    *,
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> bytes:
     """The 32 bytes under which an answer to this request is kept.
 
     ``model``: the public name asked for; ``policy``: the fingerprint of what we do to requests. ``fields``: the
-    decoded body. Values are compared as JSON values: the order of keys and the spelling of strings do not matter,
-    1, 1.0 and true all differ. One JSON array encodes the lot, so no two lists of parts run together.
+    decoded body; ``headers``: the client's that go on to the provider, where betas change answers. Values are compared
+    as JSON values: the order of keys and the spelling of strings do not matter, 1, 1.0 and true all differ. One JSON
+    array encodes the lot, so no two lists of parts run together.
     """
     asked = {name: value for name, value in fields.items() if name not in IGNORED}
-    return sha256(_encode((tenant, model, dialect, policy, asked))).digest()
+    parts: tuple[Any, ...] = (tenant, model, dialect, policy, asked)
+    return sha256(_encode((*parts, headers) if headers else parts)).digest()
 
 
 def _directive(item: str) -> tuple[str, str]:

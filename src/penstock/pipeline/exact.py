@@ -4,12 +4,12 @@ Only finished answers that came from ``attempt`` are stored, whole; a streaming 
 wrong answer is worse than a miss: anything doubtful is not stored.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from penstock.core.records import ShareRow
-from penstock.errors import NotCached
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.sharing import SHAREABLE, Sharing, tag_names
 from penstock.pipeline.stream import retold
@@ -28,7 +28,7 @@ class Exact:
         self._sharing = sharing
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        """Raises NotCached for ``only-if-cached``."""
+        """The stored answer, if there is one that may serve."""
         directive = exchange.asked.directive
         if exchange.asked.dialect in SHAREABLE and not directive.no_store and self._sharing.ttl_s(exchange):
             exchange.cache = "miss"
@@ -36,8 +36,6 @@ class Exact:
                 stored = await self._answers.get(self._sharing.key(exchange), self._clock.now())
                 if stored is not None and self._fresh(stored, exchange):
                     return self._serve(exchange, stored)
-        if directive.only_if_cached:
-            raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
         return None
 
     def leave(self, exchange: Exchange) -> None:
@@ -45,7 +43,7 @@ class Exact:
         if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
             return
         whole = exchange.answer()
-        if whole is None or not _storable(exchange.asked.dialect, whole, exchange.fields.get("n")):
+        if whole is None or not _storable(exchange.asked.dialect, whole, exchange.fields):
             return
         now = self._clock.now()
         stored = StoredAnswer(
@@ -63,9 +61,10 @@ class Exact:
         self._answers.put(self._sharing.key(exchange), stored)
 
     def _fresh(self, stored: StoredAnswer, exchange: Exchange) -> bool:
-        """The request may ask for a younger one than we keep."""
+        """This asker may want a younger one than the one who had it stored: by its own TTL, or by its request."""
         max_age_s = exchange.asked.directive.max_age_s
-        return max_age_s is None or self._clock.now() - stored.stored_at <= max_age_s
+        ttl_s = self._sharing.ttl_s(exchange)
+        return self._clock.now() - stored.stored_at <= (ttl_s if max_age_s is None else min(ttl_s, max_age_s))
 
     def _serve(self, exchange: Exchange, stored: StoredAnswer) -> Reply:
         exchange.cache = "exact"
@@ -80,12 +79,20 @@ class Exact:
         return Reply(200, body=stored.body)
 
 
-def _storable(dialect: str, whole: bytes, asked_choices: object) -> bool:
-    """Complete, and as many choices as were asked for: a stream may end cleanly before its last choice began."""
+def _storable(dialect: str, whole: bytes, asked: Mapping[str, Any]) -> bool:
+    """Complete, and as many choices or vectors as were asked for: a stream may end before its last choice began."""
     try:
         answer = _decode(whole)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     if verdict(dialect, answer) != "complete":
         return False
-    return not isinstance(asked_choices, int) or len(answer.get("choices", ())) >= asked_choices
+    if dialect == "embeddings":
+        return len(answer["data"]) >= _texts(asked["input"])
+    number = asked.get("n")
+    return not isinstance(number, int) or len(answer.get("choices", ())) >= number
+
+
+def _texts(asked: object) -> int:
+    """How many vectors an embeddings input asks for: a list of numbers is one text, in tokens."""
+    return len(asked) if isinstance(asked, list) and not isinstance(asked[0], int) else 1

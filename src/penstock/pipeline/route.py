@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from penstock.config.settings import DeploymentSettings
 from penstock.core.balance import SmoothWeighted
 from penstock.core.routing import compile_plan
-from penstock.errors import NoDeployment
+from penstock.errors import NoDeployment, NotCached
 from penstock.pipeline.exchange import Exchange, Reply
 
 
@@ -16,7 +16,9 @@ class Route:
         self._balancers: dict[str, SmoothWeighted] = {}
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        """Raises NoDeployment when every deployment was dropped."""
+        """Raises NoDeployment when every deployment was dropped, NotCached for one who wants none of them."""
+        if exchange.asked.directive.only_if_cached:
+            raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
         model = exchange.model
         needed = "messages" if exchange.asked.dialect == "count_tokens" else exchange.asked.dialect
 

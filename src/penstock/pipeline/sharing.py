@@ -1,13 +1,18 @@
 """Who may be given the same answer: the cache key of an exchange, and the directive it came with."""
 
 import hashlib
+from typing import Any
 
-from penstock.config.settings import CacheSettings, ModelSettings
+import msgspec
+
+from penstock.config.settings import CacheSettings, DeploymentSettings, ModelSettings
 from penstock.core.cachekey import cache_key
 from penstock.pipeline.exchange import Exchange
 
 SHAREABLE = frozenset({"chat", "completions", "embeddings", "messages"})
 """Dialects whose answers are stored and joined."""
+
+_encode = msgspec.json.encode
 
 
 class Sharing:
@@ -37,6 +42,7 @@ class Sharing:
                 exchange.asked.dialect,
                 self._policy(exchange.model),
                 exchange.fields,
+                headers=exchange.asked.forward,
             )
         return exchange.key
 
@@ -49,12 +55,19 @@ class Sharing:
         return f"key:{exchange.principal.key_id}"
 
     def _policy(self, model: ModelSettings) -> str:
-        """The fingerprint of what routing may do with the request: another set of deployments, another answer."""
+        """The fingerprint of what routing may do with the request: other deployments, or others behind their names."""
         policy = self._policies.get(model.name)
         if policy is None:
-            routes = "\n".join(sorted(deployment.id for deployment in model.deployments))
-            policy = self._policies[model.name] = hashlib.sha256(routes.encode()).hexdigest()[:16]
+            routes = (model.stream_upstream, sorted(map(_route, model.deployments)))
+            policy = self._policies[model.name] = hashlib.sha256(_encode(routes)).hexdigest()[:16]
         return policy
+
+
+def _route(deployment: DeploymentSettings) -> tuple[Any, ...]:
+    """What decides where a request goes and as what; not the account that pays for it."""
+    provider = deployment.provider
+    headers = sorted((name, value.reveal()) for name, value in provider.headers.items())
+    return deployment.id, deployment.region, provider.kind, sorted(provider.base_urls.items()), headers
 
 
 def tag_names(exchange: Exchange) -> tuple[str, ...]:

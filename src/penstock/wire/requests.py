@@ -6,6 +6,7 @@ field left out.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from penstock.errors import BadRequest
 MAX_DEPTH: Final = 200
 """Levels of arrays and objects: far more than any schema needs, far fewer than would exhaust a stack further on."""
 MAX_CHOICES: Final = 128
+MAX_USER_CHARS: Final = 256
+_USER_HEAD_CHARS: Final = MAX_USER_CHARS - 65
 
 _BOXES: Final = (dict, list)
 _CONTENT: Final = (str, list, type(None))
@@ -54,13 +57,15 @@ def wants_usage(fields: Mapping[str, Any]) -> bool:
 
 
 def end_user(dialect: str, fields: Mapping[str, Any]) -> str:
-    """The client's own name for the person it asks for, "" when it names none."""
+    """The client's own name for the person it asks for, "" when it names none; of a long one the head and a digest."""
     if dialect in ("messages", "count_tokens"):
         metadata = fields.get("metadata")
         name = metadata.get("user_id") if isinstance(metadata, dict) else None
     else:
         name = fields.get("user")
-    return name if isinstance(name, str) else ""
+    if not isinstance(name, str):
+        return ""
+    return name if len(name) <= MAX_USER_CHARS else name[:_USER_HEAD_CHARS] + "~" + sha256(name.encode()).hexdigest()
 
 
 def rewrite(raw: bytes, changes: Mapping[str, Any], remove: Collection[str] = ()) -> bytes:

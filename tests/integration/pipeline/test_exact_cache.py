@@ -14,7 +14,7 @@ from penstock.providers.answers import Answer, events
 from penstock.providers.play import SSE, Play
 from penstock.providers.scripted import ANSWERED, Asked, Scripted
 from tests.support.asgi_client import Asking
-from tests.support.house import BASE, END_S, URLS, House, chat, in_virtual_time, message, open_house
+from tests.support.house import BASE, END_S, URLS, House, chat, in_virtual_time, message, open_house, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -290,6 +290,38 @@ async def test_cache_control_is_obeyed() -> None:
         assert (await ask(house, "only-if-cached", "never asked")).status == 504
 
 
+async def test_nothing_is_stored_where_the_cache_is_off() -> None:
+    """``only-if-cached`` never calls a provider, whatever stage is missing."""
+    async with open_house(cache={"exact": {"ttl": "0s"}, "join": False}) as house:
+        assert (await house.answer(chat(), headers={"cache-control": "only-if-cached"})).status == 504
+        assert house.upstream.calls == []
+
+
+async def test_an_asker_takes_nothing_older_than_its_own_time_to_live() -> None:
+    """Whoever had it stored, and for how long."""
+    overrides = {"exact": {"ttl": "1h"}, "by_tag": {"fresh=yes": {"ttl": "10s"}}}
+    async with open_house(cache=overrides) as house:
+        await house.answer(chat())
+        await house.gateway.clock.sleep(11)
+        assert cache(await house.answer(chat(), headers={"x-penstock-tags": "fresh=yes"})) == "miss"
+
+
+async def test_a_beta_is_another_question() -> None:
+    """Headers that go on to the provider may change its answer."""
+    async with open_house() as house:
+        askings = [await house.answer(message(), headers={"anthropic-beta": beta}) for beta in ("a", "b", "a")]
+        assert [cache(asking) for asking in askings] == ["miss", "miss", "exact"]
+
+
+async def test_another_provider_behind_the_same_names_is_another_policy() -> None:
+    """A reload that points a provider elsewhere does not serve the old one's answers."""
+    async with open_house() as house:
+        await house.answer(chat())
+        moved = {**BASE["providers"]["one"], "headers": {"x-region": "elsewhere"}}
+        await house.gateway.adopt(settings_of(providers={**BASE["providers"], "one": moved}))
+        assert cache(await house.answer(chat())) == "miss"
+
+
 # --- what is never stored
 
 
@@ -316,6 +348,10 @@ NOT_COMPLETE: dict[str, tuple[Callable[[Scripted], object], dict[str, Any]]] = {
     "n short in a stream": (lambda upstream: upstream.stream(["a"], n=1), {"n": 2, "stream": True}),
     "cut off": (lambda upstream: upstream.cut(["a"]), {"stream": True}),
     "done without an end": (lambda upstream: upstream.call(done_without_an_end), {"stream": True}),
+    "fewer vectors than texts": (
+        lambda upstream: upstream.json({"data": [{"index": 0, "embedding": [0.5]}]}),
+        {"input": ["a", "b"]},
+    ),
     "no choices": (lambda upstream: upstream.json({"choices": None}), {"n": 1}),
 }
 """What a provider answers, and the fields of the request it answers."""
