@@ -194,6 +194,13 @@ def test_end_user() -> None:
     assert end_user("messages", {"metadata": {"user_id": 7}}) == end_user("messages", {}) == end_user("chat", {}) == ""
 
 
+def test_a_long_end_user_is_told_apart_and_bounded() -> None:
+    """Its name stands in every row: at most 256 characters of it, with a digest in place of the rest."""
+    names = [end_user("chat", {"user": "u" * length}) for length in (256, 257, 100_000)]
+    assert [len(name) for name in names] == [256, 256, 256]
+    assert len(set(names)) == 3
+
+
 RAW = b'{ "model" : "m",  "seed":1.50, "x":{"b":1 , "a":[ 1e2,"\\u6c34"]},"big":123456789012345678901234567890}'
 
 
