@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import http.server
+import re
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -170,8 +171,30 @@ def test_show_prints_every_row_of_an_exchange(place: Place) -> None:
     """Itself, its attempt, its share; an unknown one is exit code 1."""
     place.with_stores(a_day_of_traffic)
     assert [row["row"] for row in place.json("spend", "show", "ex_1")["rows"]] == ["exchange", "attempt", "share"]
-    assert "cost_nano" in place.run("spend", "show", "ex_1")
     place.run("spend", "show", "ex_9", code=1)
+
+
+def test_show_is_for_people(place: Place) -> None:
+    """Money with its currency, times, tokens in words; what says nothing is left out. CSV has every field as it is."""
+    place.with_stores(a_day_of_traffic)
+    lines = [line.split(None, 2) for line in place.run("spend", "show", "ex_3").splitlines()]
+    shown = {(row, name): value for row, name, value in lines[1:]}
+    assert shown["exchange", "cost"] == "0.000000005 CNY"
+    assert shown["attempt", "charged_book"] == "0.000000005 CNY"
+    assert shown["exchange", "duration"] == "0.500 s"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", shown["exchange", "at"])
+    assert ("exchange", "user") not in shown
+    shown_1 = place.run("spend", "show", "ex_1")
+    assert "input_miss 100, output 50" in shown_1
+    assert "env=prod" in shown_1
+    assert "exchange,cost_nano,5" in place.run("spend", "show", "ex_3", "--format", "csv")
+
+
+def test_a_group_without_a_name_is_shown_as_none(place: Place) -> None:
+    """In the table only: programs get the empty name."""
+    place.with_stores(a_day_of_traffic)
+    assert place.run("spend", "--by", "user").splitlines()[1].startswith("(none)")
+    assert place.json("spend", "--by", "user")["rows"][0]["user"] == ""
 
 
 def test_a_key_is_shown_once_and_kept_as_a_keyed_hash(place: Place) -> None:

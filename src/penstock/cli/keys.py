@@ -73,8 +73,11 @@ def create(name: str, config: Path | None, format_: str, **wanted: Any) -> None:
         made = AdminClient(settings).ask("POST", "/admin/keys", {"name": name, **wanted})
     except _ON_DISK:
         made = asyncio.run(_create(settings, name, wanted))
-    emit([{"name": made["name"], "id": made["id"], "key": made["key"]}], None, format_)
-    if format_ == "table":
+    shown = {"name": made["name"], "id": made["id"], "key": made["key"]}
+    if format_ != "table":
+        emit([shown], None, format_)
+    else:  # on lines of their own, so that no terminal breaks the key
+        click.echo("\n".join(f"{field:4}  {value}" for field, value in shown.items()))
         click.echo("Keep it now: it will not be shown again.", err=True)
     if settings.server.admin_token is None:
         click.echo(_ADMIN_NEEDS_ONE, err=True)
@@ -88,7 +91,8 @@ def list_(config: Path | None, format_: str) -> None:
     settings = load_here(config, registry=KINDS)
     records = asyncio.run(_list(settings))
     now = SystemClock().now()
-    emit([_row(record, now) for record in records], None, format_)
+    minor = ("id", "concurrency", "tpm", "rpm", "created", "models", "team", "expires")
+    emit([_row(record, now) for record in records], None, format_, minor=minor)
 
 
 @keys.command()

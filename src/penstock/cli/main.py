@@ -76,8 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         return _say(error.mistakes, _UNUSABLE)
     except PenstockError as error:
         return _say([f"{error.public}: {error.detail}" if error.detail else error.public], _FAILED)
-    except BrokenPipeError:
-        return _unheard()
+    except OSError as error:
+        return _unheard(error)
     return code if isinstance(code, int) else 0
 
 
@@ -87,7 +87,10 @@ def _say(lines: Sequence[str], code: int) -> int:
     return code
 
 
-def _unheard() -> int:
-    """Nobody reads what is printed any more; the interpreter's last flush must not fail over it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _FAILED
+def _unheard(error: OSError) -> int:
+    """The system refused: if standard output (a full disk, a pipe), the interpreter's last flush must not fail."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return _say([] if isinstance(error, BrokenPipeError) else [f"Error: {error}"], _FAILED)

@@ -11,8 +11,8 @@ import click
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from penstock.cli.fitted import Column, print_fitted
 
 Row = Mapping[str, object]
 
@@ -27,13 +27,18 @@ def emit(
     format: str,  # noqa: A002 - the option's own name
     *,
     title: str = "",
+    minor: Sequence[str] = (),
 ) -> None:
     """Print ``rows`` and their ``total`` to standard output as ``table``, ``json`` or ``csv``.
 
     Every row has the keys of the first, in its order. Amounts are Decimals or decimal strings: they never pass
-    through a float. CSV leaves the total and the title out, so that every line below the head is one row.
+    through a float. CSV leaves the total and the title out, so that every line below the head is one row. A terminal
+    too narrow for the table goes without the columns in ``minor``, the first of them first.
     """
-    _WRITERS[format](rows, total, title)
+    if format == "table" and rows and sys.stdout.isatty():
+        print_fitted(Console(), _columns(rows, total), title, minor)
+    else:
+        _WRITERS[format](rows, total, title)
 
 
 def format_option(command: _Command) -> _Command:
@@ -45,12 +50,7 @@ def format_option(command: _Command) -> _Command:
 
 
 def _write_table(rows: Sequence[Row], total: Row | None, title: str) -> None:
-    if not rows:
-        click.echo("Nothing to show.")
-    elif sys.stdout.isatty():
-        Console().print(_rich_table(rows, total, title))
-    else:
-        click.echo(_plain_table(rows, total, title))
+    click.echo(_plain_table(rows, total, title) if rows else "Nothing to show.")
 
 
 def _write_json(rows: Sequence[Row], total: Row | None, _title: str) -> None:
@@ -81,14 +81,21 @@ def _json_row(row: Row) -> Row:
     return {name: f"{value:f}" if isinstance(value, Decimal) else value for name, value in row.items()}
 
 
-def _rich_table(rows: Sequence[Row], total: Row | None, title: str) -> Table:
-    table = Table(title=title or None, title_justify="left", show_footer=total is not None)
-    for name in rows[0]:
-        footer = Text(_cell(_total_of(total, rows[0], name))) if total else ""
-        table.add_column(name, footer, justify="right" if _numeric(rows, name) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    return table
+def _columns(rows: Sequence[Row], total: Row | None) -> list[Column]:
+    """For eyes: whole numbers in groups of three digits."""
+    return [
+        Column(
+            name,
+            [_grouped(row.get(name)) for row in rows],
+            _grouped(_total_of(total, rows[0], name)) if total else "",
+            _numeric(rows, name),
+        )
+        for name in rows[0]
+    ]
+
+
+def _grouped(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _cell(value)
 
 
 def _plain_table(rows: Sequence[Row], total: Row | None, title: str) -> str:

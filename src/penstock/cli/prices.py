@@ -23,6 +23,8 @@ from penstock.providers.registry import KINDS
 
 Row = dict[str, object]
 
+_MINOR = ("source", "date", "billed_as", "from", "cache_write", "tariff_until", "provider", "model", "tariff")
+
 
 def instant(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """A point in time, ISO 8601, as seconds since the epoch. Without a zone it would be another price elsewhere."""
@@ -71,7 +73,7 @@ def show(  # noqa: PLR0917 - click passes them by name
         except PriceError as error:
             click.echo(f"{error.public}: {error.detail}", err=True)
     if rows:
-        emit(rows, None, format_, title=f"Per million tokens at {instant_text(at)}")
+        emit(rows, None, format_, title=f"Per million tokens at {instant_text(at)}", minor=_MINOR)
     _say(book.warnings)
     if not rows:
         raise click.exceptions.Exit(1)

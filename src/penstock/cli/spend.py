@@ -8,13 +8,14 @@ from typing import Any
 import click
 import msgspec
 
+from penstock.cli.exchange_view import kind_of, view
 from penstock.cli.options import config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.core.money import DECIMALS
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
+from penstock.core.records import LedgerRow
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS
@@ -23,7 +24,11 @@ from penstock.stores.span import parse_instant
 from penstock.stores.spend import GROUPINGS
 from penstock.stores.spend_report import spend_report
 
+NONE = "(none)"
+"""How a table shows the group of requests that have none: no user named, no call made."""
+
 _SHOWN_DIGITS = 6
+_MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "tokens", "baseline")
 
 
 @click.group(invoke_without_command=True)
@@ -44,7 +49,10 @@ def spend(
     query = _query(by, since, until, timezone)
     rows, total = asyncio.run(_spend(settings, query))
     digits = _SHOWN_DIGITS if format_ == "table" else DECIMALS
-    emit(*spend_report(by, rows, total, settings.currency, digits), format_)
+    report, sums = spend_report(by, rows, total, settings.currency, digits)
+    if format_ == "table":
+        report = [{**row, by: row[by] or NONE} for row in report]
+    emit(report, sums, format_, minor=_MINOR)
 
 
 @spend.command()
@@ -57,8 +65,9 @@ def show(exchange_id: str, config: Path | None, format_: str) -> None:
     rows = asyncio.run(_exchange(settings, exchange_id))
     if not rows:
         raise click.ClickException(f"the ledger has no exchange {exchange_id!r}")
-    records = [{"row": _kind(row), **msgspec.to_builtins(row)} for row in rows]
-    emit(records if format_ == "json" else _fields(records), None, format_)
+    records = [{"row": kind_of(row), **msgspec.to_builtins(row)} for row in rows]
+    shown = {"json": records, "csv": _fields(records), "table": view(rows)}
+    emit(shown[format_], None, format_)
 
 
 def _query(by: str, since: str, until: str, timezone: str) -> SpendQuery:
@@ -77,10 +86,6 @@ async def _spend(settings: Settings, query: SpendQuery) -> tuple[Sequence[SpendR
 async def _exchange(settings: Settings, exchange_id: str) -> Sequence[LedgerRow]:
     async with open_reader(settings.store, settings.directory) as reader:
         return await reader.exchange(exchange_id)
-
-
-def _kind(row: LedgerRow) -> str:
-    return "exchange" if isinstance(row, ExchangeRow) else "attempt" if isinstance(row, AttemptRow) else "share"
 
 
 def _fields(records: Sequence[dict[str, Any]]) -> list[dict[str, object]]:

@@ -66,7 +66,8 @@ def connect_reading(path: Path) -> sqlite3.Connection:
         version, newest = _version(connection, path), len(load_migrations())
     if version != newest:
         connection.close()
-        raise StoreError(f"the store {path} has schema {version}, this Penstock reads {newest}: start its server once")
+        cure = "use that newer one" if version > newest else "start `penstock serve` once, which brings it up to date"
+        raise StoreError(f"the store {path} has schema {version}, this Penstock reads schema {newest}: {cure}")
     return connection
 
 
@@ -106,7 +107,8 @@ def _migrate(connection: sqlite3.Connection, path: Path, steps: Sequence[tuple[s
         version = _version(connection, path)
         if version > len(steps):
             raise StoreError(
-                f"the store {path} has schema {version}, this Penstock knows {len(steps)}: use a newer one"
+                f"the store {path} has schema {version}, this Penstock knows schema {len(steps)}: a newer one "
+                "has used it, so use that"
             )
         for _, script in steps[version:]:
             for statement in _statements(script):

@@ -125,3 +125,15 @@ def test_nobody_listening_is_no_traceback() -> None:
         process.stdin.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["check"], ["prices", "show", "sim-chat", "--format", "csv"]])
+def test_a_full_disk_is_no_traceback(arguments: list[str]) -> None:
+    """``penstock spend > report.csv`` on a full disk: exit code 1, so that no script takes it for whole."""
+    program = f"from penstock.cli.main import main; main({arguments!r})"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: [Errno 28] No space left on device\n")

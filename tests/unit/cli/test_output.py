@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from click import unstyle
 
 from penstock.cli.output import emit
 
@@ -88,3 +89,53 @@ def test_a_name_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """Silence would look like a failure."""
     assert printed(capsys, "table", []) == "Nothing to show.\n"
+
+
+SPEND: Sequence[Mapping[str, object]] = [
+    {
+        "model": model, "requests": 1_234_567, "tokens": 9_876_543_210, "cost": "12345.678901",
+        "cost_per_request": "0.010000", "baseline": "23456.789012", "saved": "11111.110111", "wasted": "12.345678",
+        "currency": "CNY", "unpriced": 0, "errors": 4321, "note": "",
+    }
+    for model in ("deepseek-flash", "qwen3-235b-a22b-instruct-2507-of-some-long-name")
+]  # fmt: skip
+MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "tokens", "baseline")
+
+
+def on_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int, total: Mapping[str, object] | None
+) -> list[str]:
+    """The lines of ``SPEND`` on a terminal that is ``width`` columns wide."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    emit(SPEND, total, "table", minor=MINOR)
+    return [line.rstrip() for line in unstyle(capsys.readouterr().out).splitlines()]
+
+
+@pytest.mark.parametrize("width", [200, 120, 100, 80, 60])
+def test_no_number_is_cut_or_wrapped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Whatever is shown of a row stands whole, in a line no wider than the terminal; what is not shown is named."""
+    lines = on_terminal(capsys, monkeypatch, width, {"requests": 2_469_134, "errors": 8642})
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    for name, value in SPEND[0].items():
+        cell = f"{value:,}" if isinstance(value, int) else str(value)
+        assert name not in lines[0].split() or cell in text
+    assert "2,469,134" in text
+    assert ("Not shown" in text) == (width < 150)
+    if width == 80:
+        assert {"model", "requests", "cost", "saved"} < set(lines[0].split())
+        assert "currency (CNY in every row)" in " ".join(text.split())
+        assert "errors (8,642 in total)" in " ".join(text.split())
+
+
+def test_a_terminal_too_narrow_for_any_table_gets_paragraphs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line per field, a blank line between rows."""
+    lines = on_terminal(capsys, monkeypatch, 30, None)
+    assert "cost              12345.678901" in lines
+    assert "requests          1,234,567" in lines
+    assert lines.count("") == 2
