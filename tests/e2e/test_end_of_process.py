@@ -1,6 +1,7 @@
 """How it ends: SIGTERM cuts nothing and loses nothing; kill -9 leaves a sound store."""
 
 import asyncio
+import json
 import signal
 import socket
 import sqlite3
@@ -72,7 +73,7 @@ def _lets_in(gateway: GatewayProcess) -> bool:
 
 
 async def test_what_outlasts_the_window_is_cut(up: Upstream, tmp_path: Path) -> None:
-    """After ``server.drain`` a stream is broken off so that its client notices; the ledger has it; the exit is 0."""
+    """After ``server.drain`` a stream ends with an error that says why; the ledger has it as that; the exit is 0."""
     up.hold()
     up.script.stream(PIECES, usage=USAGE, gap_s=0.01).forever()
     with gateway_process(tmp_path, server={"drain": "300ms"}, **plain_config(up)) as gateway:
@@ -83,11 +84,13 @@ async def test_what_outlasts_the_window_is_cut(up: Upstream, tmp_path: Path) -> 
             lines = answer.aiter_lines()
             await anext(lines)
             gateway.signal(signal.SIGTERM)
-            with pytest.raises(httpx2.RemoteProtocolError):
-                [line async for line in lines]
+            *_, last = [line async for line in lines if line]
+            assert json.loads(last.removeprefix("data: "))["error"]["code"] == "draining"
         assert await asyncio.to_thread(gateway.wait) == 0
         (row,) = gateway.json("spend", "--by", "model")["rows"]
         assert (row["requests"], row["errors"]) == (1, 1)
+        shown = gateway.json("spend", "show", answer.headers["x-request-id"])["rows"]
+        assert [row["outcome"] for row in shown if row["row"] == "exchange"] == ["draining"]
 
 
 def test_kill_and_restart(running: GatewayProcess, up: Upstream) -> None:

@@ -75,7 +75,7 @@ class Exchange:
 
     __slots__ = (
         "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano",
-        "dispatched", "error", "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold",
+        "cut_by", "dispatched", "error", "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold",
         "followers", "hurry", "id", "key", "model", "plan", "principal", "raw", "read_body", "reply", "served_by",
         "shares", "standing", "started", "stoppable", "streamed", "task", "usage", "user", "waited_s",
         "wants_stream", "wants_usage", "whole",
@@ -127,6 +127,7 @@ class Exchange:
         # the client has taken what was sent before.
         self.client_gone = False
         self.called_off = False
+        self.cut_by: PenstockError | None = None
         self.followers = 0
         self.hurry: Callable[[], None] = _at_its_pace
         self.stoppable = True
@@ -156,6 +157,12 @@ class Exchange:
         """Stop, if nobody waits for the answer and stopping saves anything."""
         if self.unwanted and self.stoppable and self.task is not None and not self.called_off:
             self.called_off = True
+            self.task.cancel()
+
+    def cut(self, error: PenstockError) -> None:
+        """Stop, whoever waits: the gateway goes, and ``error`` is what its client is told."""
+        if self.task is not None and not (self.called_off or self.finished):
+            self.called_off, self.cut_by = True, error
             self.task.cancel()
 
     def answer(self) -> bytes | None:

@@ -73,7 +73,7 @@ class Pipeline:
         except PenstockError as error:
             exchange.error, reply = error, None
         except asyncio.CancelledError:
-            exchange.error = ClientGone("the client left before its answer")
+            exchange.error = exchange.cut_by or ClientGone("the client left before its answer")
             self._leave(exchange, entered)
             if not exchange.called_off:
                 raise
@@ -101,7 +101,7 @@ class Pipeline:
         except PenstockError as error:
             exchange.error = error
         except (asyncio.CancelledError, GeneratorExit):
-            exchange.error = ClientGone("the client left during its answer")
+            exchange.error = exchange.cut_by or ClientGone("the client left during its answer")
             raise
         except Exception as error:
             log.exception("a stream failed", extra={"exchange": exchange.id})

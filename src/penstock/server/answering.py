@@ -52,13 +52,14 @@ class Answering:
         self._waking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Answer, whatever happens; who is called off has nobody left to answer."""
+        """Answer, whatever happens; who is called off has nobody left to answer, who is cut is told why."""
         self._exchange.read_body = self._read
         try:
             await self._answer()
         except asyncio.CancelledError:
             if not self._exchange.called_off:
                 raise
+            await self._fail()
         finally:
             self._exchange.read_body = self._body.read  # no cycle is left for the collector
 

@@ -74,11 +74,12 @@ class DataPlane:
         exchange = Exchange(request_id, asked, body.read, gateway.clock.now(), gateway.clock.monotonic())
         exchange.task = asyncio.current_task()
         scope["penstock.gone"] = exchange.client_left
+        scope["penstock.cut"] = exchange.cut
         exchange.hurry = scope.pop("penstock.hurry", exchange.hurry)
         try:
             await Answering(gateway, exchange, body, send, extra).run()
         finally:
-            del scope["penstock.gone"]
+            del scope["penstock.gone"], scope["penstock.cut"]
             exchange.task = None
 
     def _models(self, path: str, headers: Headers) -> bytes:

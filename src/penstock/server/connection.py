@@ -10,11 +10,10 @@ What is added, and why, stands in docs/adr/0006. The request side is a small mac
             read the answer and closes, for a reset that overtakes an answer takes it from the client
 
 What the app may use: ``scope["penstock.gone"]``, a callable the app sets, is called once when the client leaves
-before its answer is complete. ``scope["penstock.hurry"]()`` says that others wait for this answer too: from then on
-``send`` buffers what the client is too slow to take.
-
-``scope["penstock.refused"]`` is the error with which this layer already answered in the
-app's place (a body too slow, a broken chunk, the end of the drain): after ``http.disconnect`` look there first.
+before its answer is complete; ``scope["penstock.cut"]``, likewise, with the error that the app is to end its answer by
+when the drain's window is over. ``scope["penstock.hurry"]()`` says that others wait for this answer too: from then on
+``send`` buffers what the client is too slow to take. ``scope["penstock.refused"]`` is the error with which this layer
+already answered in the app's place (a body too slow, a broken chunk): after ``http.disconnect`` look there first.
 """
 
 import asyncio
@@ -211,9 +210,19 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def cut(self, error: PenstockError) -> None:
-        """The drain's end: who still waits is told why."""
-        if self._unanswered() is not None or self._begun:
+        """The drain's end: who still waits is told why, by the app if it can and the client listens."""
+        cycle = self._unanswered()
+        cut = cycle.scope.get("penstock.cut") if cycle is not None and not self.flow.write_paused else None
+        if cycle is not None and callable(cut):
+            cycle.keep_alive = False
+            cut(error)
+            return
+        if cycle is not None or self._begun:
             self.refuse(error)
+        self.close()
+
+    def close(self) -> None:
+        """What was written still goes out."""
         self._socket.close()
 
     # Bytes in.

@@ -23,7 +23,7 @@ BACKLOG: Final = 2048
 DRAIN_LOOK_S: Final = 0.02
 """How often a drain looks whether it is done."""
 LAST_WORDS_S: Final = 5.0
-"""How long cancelled requests have to settle."""
+"""How long cancelled requests have to settle, and to tell their clients."""
 
 
 class ListenError(OSError):
@@ -131,9 +131,12 @@ class Listener:
             connection.cut(Draining("the gateway is shutting down"))
         tasks = list(self._state.tasks)
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():  # else its connection has cut it
+                task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+        for connection in self.open_connections():
+            connection.close()
 
     def open_connections(self) -> list[Connection]:
         """Each of them."""

@@ -1,9 +1,9 @@
 """The life of a serving process: listen, serve, reload, drain, close.
 
 SIGTERM or SIGINT begins the drain: ``/readyz`` says 503, the data plane accepts no more connections, requests under way
-have ``server.drain`` to finish and are then refused or cut; at last the ledger is flushed and the admin plane goes.
-A second signal cuts at once, and still flushes. SIGHUP reloads the config; an invalid one is logged and the old one
-serves on.
+have ``server.drain`` to finish and are then refused, or cut with a last event that says why; at last the ledger is
+flushed and the admin plane goes. A second signal cuts at once, and still flushes. SIGHUP reloads the config; an invalid
+one is logged and the old one serves on.
 """
 
 import asyncio

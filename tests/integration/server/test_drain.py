@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -74,6 +75,30 @@ def test_what_outlives_the_window_is_refused_and_cancelled() -> None:
             answer = await asyncio.wait_for(client.rest(), 2)
             assert answer.startswith(b"HTTP/1.1 503 ")
             assert b"retry-after: 1\r\n" in answer
+
+    uvloop.run(scenario())
+
+
+def test_an_app_that_can_tells_its_client_why_it_ends() -> None:
+    """A stream that outlives the window is ended by the app, whole, and the connection closes behind it."""
+
+    async def scenario() -> None:
+        async def app(scope: Any, _receive: Any, send: Any) -> None:
+            told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            scope["penstock.cut"] = lambda error: told.set_result(error.kind)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
+            try:
+                await asyncio.shield(told)
+            finally:
+                await send({"type": "http.response.body", "body": (await told).encode(), "more_body": False})
+
+        async with listening(cast("TinyApp", app)) as listener, connected(listener) as client:
+            await client.send(GET)
+            await client.reader.readuntil(b"begun ")
+            await asyncio.wait_for(listener.drain(0.1), 2)
+            assert await asyncio.wait_for(client.rest(), 2) == b"\r\n8\r\ndraining\r\n0\r\n\r\n"
+            assert listener.connections == 0
 
     uvloop.run(scenario())
 
