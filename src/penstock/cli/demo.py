@@ -7,6 +7,7 @@ over HTTP on loopback and, at the same instants, straight to a second simulated 
 
 import asyncio
 import logging
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,15 @@ LOOK_S = 0.5
 PORT = click.IntRange(1, 65535)
 
 
+def _picture(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    """A path that can be written: half a minute later would be late to find out."""
+    if value is not None and not (
+        value.parent.is_dir() and os.access(value if value.exists() else value.parent, os.W_OK)
+    ):
+        raise click.BadParameter(f"{str(value)!r} cannot be written: is its directory there, and yours?")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the command was given."""
@@ -60,7 +70,12 @@ class Options:
 @click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 100), help="Times real speed.")
 @click.option("--seed", default=1, show_default=True, help="Another seed, another traffic.")
 @click.option("--serve/--no-serve", default=True, show_default=True, help="Go on serving after the result.")
-@click.option("--svg", type=click.Path(path_type=Path), help="Also write the result as a picture.")
+@click.option(
+    "--svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_picture,
+    help="Also write the result as a picture.",
+)
 def demo(
     *, port: int, admin_port: int | None, requests: int, speed: float, seed: int, serve: bool, svg: Path | None
 ) -> None:

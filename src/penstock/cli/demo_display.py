@@ -108,10 +108,11 @@ def comparison_table(lines: Sequence[Line], requests: int) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.ROUNDED)
     table.add_column("")
     table.add_column("before", justify="right")
-    table.add_column("after", justify="right", style="green")
+    table.add_column("after", justify="right")
     table.add_column("change", justify="right")
     for line in lines:
-        table.add_row(*line)
+        colour = "green" if line.gain > 0 else "red" if line.gain < 0 else ""
+        table.add_row(line.what, line.before, Text(line.after, colour), line.change)
     return table
 
 

@@ -3,15 +3,17 @@
 Pure arithmetic on the figures of two ways of sending the same traffic. ``after`` costs what the gateway's ledger says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 MONTH_CNY = Decimal(12_800)
 """The month of the founding story: what the bill was before anything was measured."""
 
 _NANO = 10**9
+
+_Figure = TypeVar("_Figure", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Line(NamedTuple):
     before: str
     after: str
     change: str
+    gain: float = 0.0
+    """Above 0: better after than before; below: worse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,20 @@ def quantile(values: Sequence[float], per_hundred: int) -> float:
 def comparison(before: Leg, after: Leg) -> list[Line]:
     """The table, top to bottom."""
     saved_nano = before.cost_nano - after.cost_nano
+    hits, errors = after.hit_share - before.hit_share, after.error_share - before.error_share
     return [
-        Line("Cost", money(before.cost_nano), money(after.cost_nano), relative(before.cost_nano, after.cost_nano)),
-        Line("Saved", "-", money(saved_nano), f"{percent(saved_nano, before.cost_nano)} of the bill"),
-        Line("Mean time to answer", time(before.mean_s), time(after.mean_s), relative(before.mean_s, after.mean_s)),
-        Line("P95 time to answer", time(before.p95_s), time(after.p95_s), relative(before.p95_s, after.p95_s)),
-        Line(
-            "Cache hit rate", share(before.hit_share), share(after.hit_share), points(before.hit_share, after.hit_share)
-        ),
-        Line(
-            "Error rate",
-            share(before.error_share),
-            share(after.error_share),
-            points(before.error_share, after.error_share),
-        ),
+        _less("Cost", money, before.cost_nano, after.cost_nano),
+        Line("Saved", "-", money(saved_nano), f"{percent(saved_nano, before.cost_nano)} of the bill", saved_nano),
+        _less("Mean time to answer", time, before.mean_s, after.mean_s),
+        _less("P95 time to answer", time, before.p95_s, after.p95_s),
+        Line("Cache hit rate", share(before.hit_share), share(after.hit_share), points(hits), hits),
+        Line("Error rate", share(before.error_share), share(after.error_share), points(errors), -errors),
     ]
+
+
+def _less(what: str, show: Callable[[_Figure], str], before: _Figure, after: _Figure) -> Line:
+    """A line where less is better."""
+    return Line(what, show(before), show(after), relative(before, after), before - after)
 
 
 def month(before: Leg, after: Leg) -> Month:
@@ -141,6 +144,6 @@ def relative(before: float, after: float) -> str:
     return f"{100 * (after - before) / before:+.1f} %" if before else "-"
 
 
-def points(before: float, after: float) -> str:
+def points(change: float) -> str:
     """The change of a rate, in percentage points."""
-    return f"{100 * (after - before):+.1f} points"
+    return f"{100 * change:+.1f} points"

@@ -9,6 +9,7 @@ from rich.console import Console
 from penstock.cli.demo_display import NOT_CLAIMED, Progress, capture, result
 from penstock.cli.demo_report import Leg
 from penstock.cli.demo_traffic import Tally
+from penstock.cli.main import run
 
 BEFORE = Leg(10, 1, 0, 20_000_000, [2.0] * 9)
 AFTER = Leg(10, 0, 4, 12_660_000, [1.0] * 10)
@@ -69,6 +70,33 @@ def test_the_result_says_what_it_claims_and_what_not() -> None:
     assert "Repeated questions were 36.7 % of the bill" in text
     assert "exact 0.0073 CNY" in text
     assert NOT_CLAIMED[:40] in text
+
+
+def test_only_what_became_better_is_green() -> None:
+    """A P95 that rose is red; what did not change has no colour."""
+    target = console(terminal=True)
+    after = Leg(10, 1, 4, 12_660_000, [1.0] * 8 + [3.0])
+    target.print(*result(BEFORE, after, 0, ""))
+    lines = {
+        line.split("│")[1].strip(): line
+        for line in printed(target).splitlines()
+        if line.count("│") == 5 and "before" not in line
+    }
+    green, red = "\x1b[32m", "\x1b[31m"
+    assert {name: ("green" if green in line else "red" if red in line else "") for name, line in lines.items()} == {
+        "Cost": "green", "Saved": "green", "Mean time to answer": "green", "P95 time to answer": "red",
+        "Cache hit rate": "green", "Error rate": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["nowhere/demo.svg", "."])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 at once."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["demo", "--svg", where, "--no-serve"]) == 2
+    assert "--svg" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("word", ["A month of", "12,800", "-36.7"])
