@@ -225,10 +225,26 @@ def test_keys_are_listed_and_revoked(place: Place) -> None:
     assert [row["state"] for row in place.json("keys", "list")["rows"]] == ["revoked", "live"]
 
 
-@pytest.mark.parametrize("wrong", [["create", "x", "--rpm", "0"], ["create", "x", "--expires", "soon"], ["create"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["create", "x", "--rpm", "0"],
+        ["create", "x", "--expires", "soon"],
+        ["create", "x", "--expires", "9999d"],
+        ["create"],
+    ],
+)
 def test_keys_refuses_what_it_does_not_understand(place: Place, wrong: list[str]) -> None:
     """Bad usage is exit code 2."""
     place.run("keys", *wrong, code=2)
+
+
+def test_a_key_out_of_all_reason_is_refused_with_a_sentence(place: Place) -> None:
+    """Where the server's own check is not in between."""
+    for wrong in (["--expires", "0s"], ["--tpm", str(2**63)], ["--team", "a\nb"]):
+        place.run("keys", "create", "x", *wrong, code=1)
+        assert place.errors.count("\n") == 1
+    assert place.run("keys", "list") == "Nothing to show.\n"
 
 
 async def two_answers(stores: Stores) -> None:

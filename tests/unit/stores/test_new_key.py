@@ -1,6 +1,7 @@
 """New keys: long, unguessable, recognisable, and stored only as a hash."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_an_unreadable_name_is_refused(name: str) -> None:
     """Names are printed in lists."""
     with pytest.raises(StoreError, match="printable"):
         new_key(name, id_="key_1", digest=digest, now=100.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"expires_in_s": 1e308}, {"expires_in_s": float("inf")}, {"expires_in_s": float("nan")}, {"expires_in_s": 0.0},
+        {"expires_in_s": -1.0}, {"rpm": 0}, {"tpm": 2**63}, {"concurrency": -1}, {"team": "a\x1b[2J"},
+    ],
+)  # fmt: skip
+def test_what_no_list_could_show_or_no_store_could_hold_is_refused(wrong: dict[str, Any]) -> None:
+    """One such key would break the list of all."""
+    with pytest.raises(StoreError):
+        new_key("ci", id_="key_1", digest=digest, now=100.0, **wrong)
 
 
 def test_a_name_means_every_tenant_that_had_it() -> None:
