@@ -182,8 +182,12 @@ class AnswerCache(Protocol):
         """The answer stored under ``key``."""
         ...
 
-    def put(self, key: bytes, answer: StoredAnswer) -> None:
-        """Visible to ``get`` at once; durable soon."""
+    def put(self, key: bytes, answer: StoredAnswer, asked_at: float | None = None) -> None:
+        """Visible to ``get`` at once; durable soon.
+
+        ``asked_at``: when its exchange arrived, epoch seconds; None = just now. Not stored when it was asked for before
+        the last purge, or before the answer that is held was.
+        """
         ...
 
     async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:

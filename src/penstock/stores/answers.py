@@ -4,9 +4,13 @@ Every entry is in the index, so a key that is not stored is known to be a miss w
 earlier process are in the index without their bodies, which are fetched when first asked for. Fails open: an answer
 that cannot be read back whole is a miss, and one that cannot be written is lost at the next start. What is purged is
 forgotten at once, and behind as soon as the store can be written.
+
+Answers come in any order, so each says when it was asked for: what was asked for before the last purge, whatever that
+purged, is not stored any more, and what was asked for earlier never replaces what was asked for later. A clock that is
+set back costs entries, no more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Final, Protocol
@@ -29,6 +33,8 @@ class Entry:
     tags: tuple[str, ...]
     answer: StoredAnswer | None
     """None = only the store behind has it."""
+    asked_at: float = 0.0
+    """0 = by an earlier process."""
 
 
 class Backing(Protocol):
@@ -71,11 +77,13 @@ class NoBacking:
 class Answers:
     """The port AnswerCache. For the loop's thread only."""
 
-    def __init__(self, max_bytes: int, backing: Backing) -> None:
-        """``max_bytes``: of bodies plus ``OVERHEAD_BYTES`` each, in memory and behind alike."""
+    def __init__(self, max_bytes: int, backing: Backing, now: Callable[[], float]) -> None:
+        """``max_bytes``: of bodies plus ``OVERHEAD_BYTES`` each, in memory and behind alike. ``now``: epoch seconds."""
         self._index: LruIndex[bytes, Entry] = LruIndex(max_bytes)
         self._backing = backing
+        self._now = now
         self._ids = count(1)
+        self._purged_at = 0.0
 
     async def get(self, key: bytes, now: float) -> StoredAnswer | None:
         """The answer, unless it expired; touches the store only for an entry of an earlier process."""
@@ -84,9 +92,14 @@ class Answers:
             return None
         return entry.answer or await self._fetched(entry, now)
 
-    def put(self, key: bytes, answer: StoredAnswer) -> None:
-        """Hold it now, store it behind."""
-        entry = Entry(next(self._ids), key, answer.model, answer.tenant, answer.tags, answer)
+    def put(self, key: bytes, answer: StoredAnswer, asked_at: float | None = None) -> None:
+        """Hold it now, store it behind; not if it is outdated. ``asked_at``: epoch seconds, None = just now."""
+        now = self._now()
+        asked_at = now if asked_at is None else asked_at
+        held = self._index.get(key, now)
+        if asked_at < self._purged_at or (held is not None and asked_at < held.asked_at):
+            return
+        entry = Entry(next(self._ids), key, answer.model, answer.tenant, answer.tags, answer, asked_at)
         gone = self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at)
         self._leave(gone)
         if entry not in gone:
@@ -94,6 +107,7 @@ class Answers:
 
     async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:
         """Forget what matches all that is given. Returns when that will survive a restart. Raises StoreError."""
+        self._purged_at = self._now()
         gone = self._index.remove_where(
             lambda entry: (
                 (model is None or entry.model == model)

@@ -96,7 +96,11 @@ async def read_stored_answers(url: str, directory: Path, now: float) -> list[Sto
 
 
 async def _open_memory(wanted: _Wanted) -> Stores:
-    ledger, answers, results = MemoryLedger(), Answers(wanted.max_answer_bytes, NoBacking()), MemoryResults()
+    ledger, answers, results = (
+        MemoryLedger(),
+        Answers(wanted.max_answer_bytes, NoBacking(), wanted.clock.now),
+        MemoryResults(),
+    )
 
     async def close() -> None:
         """Nothing to keep."""
@@ -124,7 +128,8 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
     writer = SqliteWriter(partial(connect, path, wanted.sync))
     reads, reports = SqliteReader(path, "penstock-reads"), SqliteReader(path, "penstock-reports")
     ledger, changes = SqliteLedger(writer, wanted.on_lost), Changes(writer)
-    answers, results = Answers(wanted.max_answer_bytes, SqliteBacking(changes, reads)), SqliteResults(changes, reads)
+    answers = Answers(wanted.max_answer_bytes, SqliteBacking(changes, reads), wanted.clock.now)
+    results = SqliteResults(changes, reads)
 
     async def close() -> None:
         await writer.close()

@@ -6,6 +6,7 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
+from penstock.clock import SystemClock
 from penstock.core.usage import Usage
 from penstock.ports import StoredAnswer, Stores
 from penstock.stores.answers import size_of
@@ -85,6 +86,29 @@ async def test_a_purge_forgets_what_matches(stores: Stores, what: dict[str, str]
 
 
 # --- on disk
+
+
+async def test_what_was_asked_for_before_a_purge_is_not_stored_after_it(stores: Stores) -> None:
+    """The purge was meant for it, too; what is asked for afterwards is stored."""
+    asked_at = SystemClock().now() - 5
+    assert await stores.answers.purge(model="another") == 0
+    stores.answers.put(key(1), ANSWER, asked_at)
+    assert await stores.answers.get(key(1), NOW) is None
+    stores.answers.put(key(1), ANSWER, SystemClock().now() + 5)
+    assert await stores.answers.get(key(1), NOW) is not None
+
+
+async def test_what_was_asked_for_later_stays(stores: Stores) -> None:
+    """A slow answer never replaces the one of a younger request that went round the cache (``no-cache``)."""
+    stores.answers.put(key(1), replace(ANSWER, body=b"younger"), 200.0)
+    stores.answers.put(key(1), replace(ANSWER, body=b"older"), 100.0)
+    held = await stores.answers.get(key(1), NOW)
+    assert held is not None
+    assert held.body == b"younger"
+    stores.answers.put(key(1), replace(ANSWER, body=b"youngest"))
+    held = await stores.answers.get(key(1), NOW)
+    assert held is not None
+    assert held.body == b"youngest"
 
 
 async def test_answers_survive_a_restart(reopen: Reopen) -> None:
