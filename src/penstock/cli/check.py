@@ -6,10 +6,12 @@ import click
 
 from penstock.cli.options import config_option
 from penstock.cli.output import emit
+from penstock.clock import SystemClock
 from penstock.config.load import load_here
 from penstock.config.prices import load_book
 from penstock.config.settings import DeploymentSettings, ModelSettings, Settings
 from penstock.core.pricebook import PriceBook
+from penstock.errors import PriceError
 from penstock.providers.registry import KINDS
 
 
@@ -19,8 +21,9 @@ def check(config: Path | None) -> None:
     """Check the config: OK and what it comes to, or every mistake at once."""
     settings = load_here(config, registry=KINDS)
     click.echo(f"OK: {summary(settings)}")
-    emit(deployment_rows(settings, load_book()), None, "table")
-    for warning in settings.warnings:
+    book, now = load_book(), SystemClock().now()
+    emit(deployment_rows(settings, book, now), None, "table")
+    for warning in (*settings.warnings, *unpriced(settings, book, now)):
         click.echo(f"warning: {warning}", err=True)
 
 
@@ -33,15 +36,15 @@ def summary(settings: Settings) -> str:
     return f"{settings.source}: {counts}{simulated}"
 
 
-def deployment_rows(settings: Settings, book: PriceBook) -> list[dict[str, object]]:
-    """A row per deployment of each model."""
+def deployment_rows(settings: Settings, book: PriceBook, now: float) -> list[dict[str, object]]:
+    """A row per deployment of each model. ``now``: epoch seconds; a name that was sold once is not priced."""
     return [
         {
             "model": model.name,
             "aliases": ", ".join(_aliases(settings, model)),
             "deployment": deployment.id,
             "weight": deployment.weight,
-            "price": _price(deployment, book),
+            "price": _price(deployment, book, now),
         }
         for model in settings.models.values()
         if not model.alias_of
@@ -53,13 +56,32 @@ def _aliases(settings: Settings, model: ModelSettings) -> list[str]:
     return [alias.name for alias in settings.models.values() if alias.alias_of == model.name]
 
 
-def _price(deployment: DeploymentSettings, book: PriceBook) -> str:
+def unpriced(settings: Settings, book: PriceBook, now: float) -> list[str]:
+    """Why the price book has no price for a deployment whose provider it lists: often the name is wrong, or dead."""
+    deployments = {each.id: each for model in settings.models.values() for each in model.deployments}
+    reasons = {id_: _why_unpriced(each, book, now) for id_, each in deployments.items() if each.provider.price_book}
+    return [f"{id_} is not priced: {reason}" for id_, reason in reasons.items() if reason]
+
+
+def _price(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
     provider = deployment.provider
     if provider.prices is not None:
         return f"from the config, in {provider.prices.currency}"
-    if book.known(provider.price_book, deployment.model, provider.currency):
-        return f"price book {provider.price_book}, in {provider.currency}"
-    return "not priced"
+    if _why_unpriced(deployment, book, now):
+        return "not priced"
+    return f"price book {provider.price_book}, in {provider.currency}"
+
+
+def _why_unpriced(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
+    """Why a deployment has no price; "" when it has one."""
+    provider = deployment.provider
+    if provider.prices is not None:
+        return ""
+    try:
+        book.tariff(provider.price_book, deployment.model, provider.currency, now)
+    except PriceError as error:
+        return error.detail
+    return ""
 
 
 def _plural(noun: str, count: int) -> str:

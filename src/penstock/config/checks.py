@@ -10,6 +10,7 @@ from penstock.config.document import Document, Path
 from penstock.config.endpoints import at_home, base_urls, billing_currency, is_priced
 from penstock.config.fields import nearest
 from penstock.config.kinds import Kind
+from penstock.config.prices import price_books
 from penstock.config.schema import DEFAULT_FX, File, ModelSection, ProviderSection
 from penstock.config.units import is_loopback
 
@@ -39,6 +40,11 @@ class Checked:
         written = (str(path[1]) for path in self.document.cut if len(path) > 1 and path[0] == section)
         return tuple(dict.fromkeys((*found, *written)))
 
+    def names_all_models(self) -> bool:
+        """Whether no alias may stand in what was cut out."""
+        paths = (path for path in self.document.cut if path[0] == "models")
+        return not any(len(path) <= len(("models", "m")) or path[2:] == ("aliases",) for path in paths)
+
     def providers(self) -> Iterator[tuple[Path, ProviderSection, Kind]]:
         """Every provider of a known kind, and where it stands."""
         for name, section in self.file.providers.items():
@@ -54,6 +60,7 @@ def check(subject: Checked) -> None:
         _check_urls(subject, path, section, kind)
         _check_key(subject, path, section, kind)
         _check_ca_file(subject, path, section)
+        _check_price_book(subject, path, section)
     _check_money(subject)
     _check_offer(subject)
     for name, model in subject.file.models.items():
@@ -102,6 +109,13 @@ def _check_key(subject: Checked, path: Path, section: ProviderSection, kind: Kin
 def _check_ca_file(subject: Checked, path: Path, section: ProviderSection) -> None:
     if section.ca_file and not (subject.directory / section.ca_file).is_file():
         subject.wrong((*path, "ca_file"), "names no file; paths start at the config file's directory")
+
+
+def _check_price_book(subject: Checked, path: Path, section: ProviderSection) -> None:
+    known = price_books()
+    if section.price_book and section.price_book not in known:
+        what = f"is no price book; there is {', '.join(known)}{nearest(section.price_book, known)}"
+        subject.wrong((*path, "price_book"), what)
 
 
 def _check_money(subject: Checked) -> None:
@@ -183,12 +197,13 @@ def _check_static_keys(subject: Checked) -> None:
         place = int(key.at[-1])
         if names.setdefault(key.name, place) != place:
             subject.wrong((*key.at, "name"), f"is the name of keys[{names[key.name]}] too; rename one of them")
-        if digests.setdefault(key.key_sha256, place) != place:
+        digest_known = subject.intact(*key.at, "key_sha256")
+        if digest_known and digests.setdefault(key.key_sha256, place) != place:
             subject.wrong(
                 (*key.at, "key_sha256"), f"is that of keys[{digests[key.key_sha256]}] too; remove one of them"
             )
         for index, model in enumerate(key.models):
-            if model not in known:
+            if model not in known and subject.names_all_models():
                 what = f"names no model; there is {', '.join(known)}{nearest(model, known)}"
                 subject.wrong((*key.at, "models", index), what)
 

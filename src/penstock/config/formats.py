@@ -102,8 +102,8 @@ def parse_base_url(text: str) -> str:
 
 
 def parse_proxy(text: str) -> Secret:
-    """The URL of a proxy; it may hold a password."""
-    _split(text, ("http", "https", "socks5", "socks5h"), "http://127.0.0.1:3128")
+    """The URL of an HTTP proxy, the only kind that ``providers/dial.py`` speaks to; it may hold a password."""
+    _split(text, ("http",), "http://127.0.0.1:3128")
     return Secret(text)
 
 
@@ -161,5 +161,5 @@ def _split(text: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     except ValueError:
         valid = False
     if not valid or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"is no {', '.join(schemes[:-1])} or {schemes[-1]} URL; write one such as {example}")
+        raise ValueError(f"is no {' or '.join(schemes)} URL; write one such as {example}")
     return url

@@ -34,6 +34,11 @@ def load_book(directory: Path | None = None, calendars: Calendars | None = None)
     return PriceBook(models)
 
 
+def price_books() -> tuple[str, ...]:
+    """The names of the shipped price lists."""
+    return tuple(sorted(path.stem for path in price_directory().glob("*.yaml")))
+
+
 def price_directory() -> Path:
     """``prices/`` inside the installed package, else at the root of the repository."""
     package = Path(__file__).resolve().parent.parent

@@ -124,9 +124,9 @@ class ServerSection(Section):
     drain: Duration = 30.0
     """How long running requests may go on after SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Whose `X-Forwarded-For` is believed."""
+    """Not used yet. Whose `X-Forwarded-For` is believed."""
     cors: tuple[Origin, ...] = ()
-    """Browser origins that may call the data plane."""
+    """Browser origins that may call the data plane; `*` = every one."""
 
 
 class LedgerSection(Section):
@@ -173,13 +173,13 @@ class ProviderSection(Section):
     currency: Currency | None = None
     """Which of the price book's price lists it is billed by. Absent: the kind's."""
     private: Boolean | None = None
-    """Whether data sent there stays with you. Absent: as the kind says."""
+    """Not used yet. Whether data sent there stays with you. Absent: as the kind says."""
     after_disconnect: AfterDisconnect | None = None
     """What it does with a call whose connection is closed. Absent: as the kind says."""
     billed_at: BilledAt | None = None
     """The instant that decides the tariff. Absent: as the kind says."""
     proxy: ProxyUrl | None = None
-    """The proxy to reach it through."""
+    """The `http://` proxy to reach it through."""
     ca_file: Label | None = None
     """A PEM file of authorities to trust instead of the system's."""
     headers: dict[HeaderName, HeaderValue] = {}
@@ -277,7 +277,7 @@ class ModelSection(Section):
     baseline: Text | None = None
     """The deployment, as `provider/model`, that savings are measured against. Absent: the first."""
     default_output: Count = 8192
-    """The output cap of a budgeted request that sets none, in tokens."""
+    """Not used yet. The output cap of a budgeted request that sets none, in tokens."""
     stream_upstream: Boolean = False
     """Fetch whole answers as a stream and fold them, so that length alone never times out."""
     aliases: dict[ModelName, RequestFields] = {}

@@ -4,16 +4,22 @@ What is wrong is noted and cut out, and the rest is read again, so that one wron
 ``checks.py`` what else is wrong.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from penstock.config.document import Document, Map, Path, Seq, Tree
+from penstock.config.document import Document, Map, Path, Scalar, Seq, Tree
 from penstock.config.fields import nearest
 from penstock.config.schema import File
 from penstock.config.shape import section_at
 
+_STAND_INS: Final[Mapping[str, Callable[[Path], Tree]]] = {
+    "deployments": Seq,
+    "key_sha256": lambda path: Scalar("0" * 64, path, plain=True),
+}
+"""In the place of what is missing, so that the rest of its section can still be checked; ``checks.py`` looks away."""
 _SHAPES: Final = {
     "dict_type": "must be a mapping, such as {name: ...}",
     "tuple_type": "must be a list, such as [one, two]",
@@ -61,12 +67,9 @@ def _cut(document: Document, path: Path, kind: str) -> bool:
     """Take a wrong setting out of the tree, or the section that lacks one; False when it is out already."""
     document.cut.add(path)
     if kind == "missing":
-        path = path[:-1]
-        document.cut.add(path)
+        return _stand_in(document, path) or _cut(document, path[:-1], "")
     *outer, last = path
-    node: Tree = document.root
-    for step in outer:
-        node = _child(node, step)
+    node = _node(document, outer)
     if isinstance(node, Map):
         return node.pop(str(last), document) is not document
     if isinstance(node, Seq) and last in node.positions:
@@ -74,6 +77,23 @@ def _cut(document: Document, path: Path, kind: str) -> bool:
         del node[index], node.positions[index]
         return True
     return False
+
+
+def _stand_in(document: Document, path: Path) -> bool:
+    """Fill the place of a missing setting, where something may stand there."""
+    *outer, last = path
+    section, make = _node(document, outer), _STAND_INS.get(str(last))
+    if make is None or not isinstance(section, Map):
+        return False
+    section[str(last)] = make(path)
+    return True
+
+
+def _node(document: Document, path: Sequence[str | int]) -> Tree:
+    node: Tree = document.root
+    for step in path:
+        node = _child(node, step)
+    return node
 
 
 def _child(node: Tree, step: str | int) -> Tree:

@@ -24,9 +24,9 @@ Lines = list[tuple[bytes, bytes]]
 
 
 def cors_headers(headers: Mapping[bytes, bytes], allowed: Collection[str]) -> Lines:
-    """The answer's headers for an origin that ``server.cors`` lists; none for any other."""
+    """The answer's headers for an origin that ``server.cors`` lists, ``*`` = every one; none for any other."""
     origin = headers.get(b"origin", b"")
-    if origin.decode("latin-1") not in allowed:
+    if "*" not in allowed and origin.decode("latin-1") not in allowed:
         return []
     return [(b"access-control-allow-origin", origin), (b"vary", b"origin"), _EXPOSED]
 

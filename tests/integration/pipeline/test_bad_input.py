@@ -299,9 +299,12 @@ async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, all
         ("POST", "/v1/chat/completions", {"authorization": "Bearer stranger"}, 401),
     ],
 )
-async def test_a_browser_may_read_every_answer(method: str, path: str, headers: dict[str, str], status: int) -> None:
+@pytest.mark.parametrize("listed", ["https://a.example", "*"])
+async def test_a_browser_may_read_every_answer(
+    method: str, path: str, headers: dict[str, str], status: int, listed: str
+) -> None:
     """Refusals too, where its origin is listed; without that they look like a network error to its page."""
-    async with open_house(server={**BASE["server"], "cors": ["https://a.example"]}) as house:
+    async with open_house(server={**BASE["server"], "cors": [listed]}) as house:
         key = await house.add_key("k")
         headers = {"authorization": f"Bearer {key}", "origin": "https://a.example", **headers}
         asking = await house.answer(chat(), path, method=method, headers=headers)

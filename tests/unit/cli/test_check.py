@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from penstock.cli.check import deployment_rows, summary
+from penstock.cli.check import deployment_rows, summary, unpriced
 from penstock.cli.main import run
 from penstock.config.load import load
 from penstock.config.prices import load_book
 from penstock.config.settings import Settings
 from penstock.providers.registry import KINDS
 
+NOW = 1_795_000_000.0
 FILE = """
 providers:
   deepseek: {kind: deepseek, api_key: canary-1}
@@ -38,13 +39,34 @@ def test_a_right_config_is_summed_up(settings: Settings) -> None:
 
 def test_each_deployment_says_how_it_is_priced(settings: Settings) -> None:
     """By the price book, by the config, or not at all."""
-    rows = deployment_rows(settings, load_book())
+    rows = deployment_rows(settings, load_book(), NOW)
     assert [(row["deployment"], row["weight"], row["price"]) for row in rows] == [
         ("deepseek/deepseek-flash", 1, "price book deepseek, in CNY"),
         ("own/q", 2, "from the config, in CNY"),
         ("other/q", 1, "not priced"),
     ]
     assert rows[0]["aliases"] == "deepseek-chat, old"
+
+
+def test_a_name_that_is_not_sold_has_no_price(tmp_path: Path) -> None:
+    """One that never was, one that is no more, one in another currency: each with what the price book does know."""
+    path = tmp_path / "penstock.yaml"
+    path.write_text(
+        "providers:\n"
+        "  p: {kind: deepseek, api_key: k}\n"
+        "  usd: {kind: deepseek, api_key: k, currency: EUR}\n"
+        "fx: {EUR: 8}\n"
+        "models:\n"
+        "  never: {deployments: [{provider: p}]}\n"
+        "  deepseek-coder: {deployments: [{provider: p}]}\n"
+        "  deepseek-flash: {deployments: [{provider: usd}]}\n"
+    )
+    settings, book = load(path, {}, registry=KINDS), load_book()
+    assert {row["price"] for row in deployment_rows(settings, book, NOW)} == {"not priced"}
+    never, coder, euros = unpriced(settings, book, NOW)
+    assert never.startswith("p/never is not priced: the book deepseek knows deepseek-flash")
+    assert coder.startswith("p/deepseek-coder is not priced: it has prices from ")
+    assert euros.startswith("usd/deepseek-flash is not priced: it has prices in CNY, USD")
 
 
 @pytest.mark.usefixtures("settings")

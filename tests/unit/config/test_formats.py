@@ -21,7 +21,7 @@ from penstock.config.settings import Secret
         (formats.parse_header_name, "X-Team", "x-team"),
         (formats.parse_header_value, "blue team", Secret("blue team")),
         (formats.parse_base_url, "https://h:1/v1//", "https://h:1/v1"),
-        (formats.parse_proxy, "socks5://u:p@h:1080", Secret("socks5://u:p@h:1080")),
+        (formats.parse_proxy, "http://u:p@h:1080", Secret("http://u:p@h:1080")),
         (formats.parse_origin, "*", "*"),
         (formats.parse_origin, "https://App.example.com", "https://app.example.com"),
         (formats.parse_network, "10.1.2.3/8", "10.0.0.0/8"),
@@ -60,7 +60,7 @@ def test_what_is_right_is_read(parse: Callable[[str], object], text: str, value:
                 "http://ä",
             )
         ),
-        *((formats.parse_proxy, text) for text in ("", "h:3128", "file:///x")),
+        *((formats.parse_proxy, text) for text in ("", "h:3128", "file:///x", "https://h", "socks5://h:1080")),
         *((formats.parse_origin, text) for text in ("", "null", "https://h/", "https://u@h")),
         *((formats.parse_network, text) for text in ("", "h", "10.0.0.0/33", "10.0.0")),
         *((formats.parse_store, text) for text in ("", "sqlite:", "sqlite::memory:", "mysql:x", "postgres://h/d")),
