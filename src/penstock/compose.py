@@ -1,7 +1,8 @@
 """The composition root: settings -> stores, providers, stages -> Gateway. The only namer of concrete parts."""
 
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.background.ticker import Ticker
@@ -94,6 +95,7 @@ class Gateway:
         self._world = world
         self._status_of = status_of
         self._warned: set[str] = set()
+        self._reloading = asyncio.Lock()
         self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
@@ -120,6 +122,15 @@ class Gateway:
         version = await self.stores.keys.version()
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
+
+    async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
+        """Read the config anew, in a thread, and adopt it: what then holds, and what waits for a restart.
+
+        One at a time, so that the file as it was read last is what holds. Raises ConfigError; nothing has changed then.
+        """
+        async with self._reloading:
+            restart = await self.adopt(await asyncio.to_thread(load))
+            return self.settings, restart
 
     async def adopt(self, settings: Settings) -> Sequence[str]:
         """Serve by new settings from the next request on; what of them needs a restart. Raises ConfigError.

@@ -1,7 +1,7 @@
 """As much of a gateway as the admin plane and ``serve`` need: real settings, stores, keys and metrics, no pipeline."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,13 +52,14 @@ class SmallGateway:
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
 
-    async def adopt(self, settings: Settings) -> Sequence[str]:
+    async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
         """Take the settings, unless told to refuse them."""
+        settings = load()
         if self.refuses:
             raise ConfigError(self.refuses)
         self.settings = settings
         self.adopted.set()
-        return ["server"]
+        return settings, ["server"]
 
     async def close(self) -> None:
         """Close the stores."""

@@ -5,7 +5,6 @@ answers only while the gateway is open (no key exists) and listens on loopback. 
 foreign Host names and web pages, whose Origin gives them away (DNS rebinding). Fails closed.
 """
 
-import asyncio
 import hmac
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import suppress
@@ -103,8 +102,11 @@ class Gateway(Protocol):
         """Take over what changed in the key store."""
         ...
 
-    async def adopt(self, settings: Settings) -> Sequence[str]:
-        """Serve by new settings; the names of those that need a restart. Raises ConfigError, and nothing changed."""
+    async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
+        """Serve by new settings; these, and the names of those that need a restart.
+
+        Raises ConfigError, and nothing changed.
+        """
         ...
 
     async def close(self) -> None:
@@ -210,8 +212,7 @@ class AdminApi:
 
     async def reload(self, _request: Request) -> Response:
         """Serve by the config as it is now; an invalid one is refused whole and the old one serves on."""
-        settings = await asyncio.to_thread(self._load_settings)
-        restart = await self._gateway.adopt(settings)
+        settings, restart = await self._gateway.reload(self._load_settings)
         return _json({"source": settings.source, "needs_restart": list(restart), "warnings": list(settings.warnings)})
 
     async def exchange(self, request: Request) -> Response:

@@ -102,8 +102,7 @@ async def _drain(data: Listener, within_s: float, cut: asyncio.Event) -> None:
 
 async def _reload(gateway: Gateway, load_settings: Callable[[], Settings]) -> None:
     try:
-        settings = await asyncio.to_thread(load_settings)
-        restart = await gateway.adopt(settings)
+        settings, restart = await gateway.reload(load_settings)
     except ConfigError as error:
         log.error("the new config is refused; the old one serves on", extra={"mistakes": error.mistakes})  # noqa: TRY400 - no traceback: the mistakes say all
     except PenstockError:

@@ -1,6 +1,8 @@
 """A reload: what it takes over, what it names as waiting for a restart, and what it refuses."""
 
+import asyncio
 import hashlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +111,27 @@ async def test_a_file_without_its_providers_does_not_turn_into_a_simulation(
         else:
             await house.gateway.adopt(wanted)
             assert list(house.gateway.settings.models) == ["sim-chat", "sim-embed"]
+
+
+# --- one at a time
+
+
+async def test_of_two_reloads_at_once_the_last_holds() -> None:
+    """Whichever file takes longer to read: the second waits for the first."""
+    overtaken = threading.Event()
+
+    def first() -> Settings:
+        overtaken.wait(0.1)  # it would be at once, if the second did not wait
+        return settings_of(limits={"max_queue": 1})
+
+    def second() -> Settings:
+        overtaken.set()
+        return settings_of(limits={"max_queue": 2})
+
+    async with open_house() as house:
+        reloads = [asyncio.create_task(house.gateway.reload(load)) for load in (first, second)]
+        await asyncio.gather(*reloads)
+        assert house.gateway.settings.limits.max_queue == 2
 
 
 # --- what is live, and what is not

@@ -154,7 +154,7 @@ def test_the_window_of_the_drain_is_the_one_that_holds_when_it_begins() -> None:
         client = await served.client("base_url")
         await client.send(b"GET /hold" + HEAD + b"\r\n")
         await until(lambda: served.app.paths)
-        await served.gateway.adopt(replace(settings, server=replace(settings.server, drain_s=0.1)))
+        await served.gateway.reload(lambda: replace(settings, server=replace(settings.server, drain_s=0.1)))
         kill(signal.SIGTERM)
         assert (await client.rest()).startswith(b"HTTP/1.1 503 ")
         client.writer.close()
@@ -168,11 +168,14 @@ def test_the_start_is_told() -> None:
     async def scenario(_: Served) -> None:
         kill(signal.SIGTERM)
 
-    told = run(scenario).banner.getvalue()
+    settings = small_settings()
+    alias = replace(settings.models["sim-chat"], name="old", alias_of="sim-chat")
+    settings = replace(settings, models={**settings.models, "old": alias})
+    told = run(scenario, settings).banner.getvalue()
     assert "base_url  http://127.0.0.1:" in told
     assert "OPEN: no key exists" in told
     assert "SIMULATED" in told
-    assert "sim-chat" in told
+    assert "sim-chat, sim-embed and 1 alias\n" in told
 
 
 def test_open_mode_does_not_leave_this_machine() -> None:
