@@ -152,11 +152,28 @@ def test_spend_has_a_table_and_csv(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--by", "colour"], ["--since", "gestern"], ["--timezone", "Mars/Olympus", "--since", "2026-01-01"]]
+    "wrong",
+    [["--by", "colour"], ["--since", "gestern"], ["--timezone", "Mars/Olympus"], ["--since", "1d", "--until", "2d"]],
 )
 def test_spend_refuses_what_it_does_not_understand(place: Place, wrong: list[str]) -> None:
     """Bad usage is exit code 2."""
     place.run("spend", *wrong, code=2)
+
+
+def test_options_of_a_group_hold_for_its_commands(place: Place) -> None:
+    """``-c`` and ``--format`` may stand anywhere: none is taken and ignored. The nearest to the command holds."""
+    place.with_stores(a_day_of_traffic)
+    config = str(place.directory / "penstock.yaml")
+    for arguments in (
+        ["-c", config, "spend", "--format", "json", "show", "ex_1"],
+        ["spend", "-c", config, "show", "--format", "json", "ex_1"],
+        ["-c", "nowhere.yaml", "spend", "--format", "csv", "show", "ex_1", "--format", "json", "-c", config],
+    ):
+        assert run(arguments) == 0
+        assert len(msgspec.json.decode(place.capsys.readouterr().out)["rows"]) == 3
+    for arguments in (["keys", "-c", config, "list"], ["-c", config, "cache", "stats"], ["-c", config, "check"]):
+        assert run(arguments) == 0
+    assert run(["-c", "nowhere.yaml", "check"]) == 2
 
 
 def test_reading_without_a_store_says_so(place: Place) -> None:

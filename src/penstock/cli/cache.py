@@ -7,17 +7,19 @@ from pathlib import Path
 import click
 
 from penstock.cli.admin import AdminClient, NoServer
-from penstock.cli.options import config_option
+from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
+from penstock.config.units import format_size
 from penstock.providers.registry import KINDS
 from penstock.stores.new_key import key_ids
 from penstock.stores.open import open_stores, read_stored_answers
 
 
 @click.group()
+@group_config_option
 def cache() -> None:
     """Look at the exact cache, or empty it."""
 
@@ -40,7 +42,7 @@ def stats(config: Path | None, format_: str) -> None:
         for model in held
     ]
     total = {"entries": sum(model.entries for model in held), "bytes": sum(model.body_bytes for model in held)}
-    emit(rows, total, format_, title=f"Stored answers, of at most {settings.cache.max_bytes} bytes")
+    emit(rows, total, format_, title=f"Stored answers, of at most {format_size(settings.cache.max_bytes)}")
 
 
 @cache.command()

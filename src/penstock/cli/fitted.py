@@ -38,11 +38,9 @@ class Column(NamedTuple):
 
     @property
     def said(self) -> str:
-        """What of it can be told without showing it."""
-        if self.foot:
-            return f"{self.name} ({self.foot} in total)"
-        same = not self.numeric and len(set(self.cells)) == 1
-        return f"{self.name} ({self.cells[0]} in every row)" if same else self.name
+        """Its name, with its total, or with what stands in every row."""
+        value = self.foot if self.numeric else self.cells[0] if len(set(self.cells)) == 1 else ""
+        return f"{self.name} {value}" if 0 < cell_len(value) <= WHOLE else self.name
 
     @property
     def whole(self) -> bool:

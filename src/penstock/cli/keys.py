@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 
 from penstock.cli.admin import AdminClient, NoServer, NoToken
-from penstock.cli.options import config_option
+from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock, TimeIds
 from penstock.config.load import load_here
@@ -49,6 +49,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str) -> 
 
 
 @click.group()
+@group_config_option
 def keys() -> None:
     """Create, list and revoke client keys. The first key ends open mode for good."""
 

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from penstock import __version__
+from penstock.cli.options import group_config_option
 from penstock.errors import ConfigError, PenstockError
 
 COMMANDS: Final = {
@@ -52,6 +53,7 @@ class Commands(click.Group):
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@group_config_option
 @click.version_option(__version__, prog_name="penstock")
 def cli() -> None:
     """Penstock: the gate in front of your LLM APIs."""

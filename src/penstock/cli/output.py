@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from penstock.cli.fitted import Column, print_fitted
+from penstock.cli.options import inherit
 
 Row = Mapping[str, object]
 
@@ -44,9 +45,9 @@ def emit(
 def format_option(command: _Command) -> _Command:
     """The option ``--format`` of every command that lists."""
     choice = click.Choice(list(_WRITERS))
-    return click.option("--format", "format_", type=choice, default="table", show_default=True, help="How to print.")(
-        command
-    )
+    return click.option(
+        "--format", "format_", type=choice, default="table", show_default=True, help="How to print.", callback=inherit
+    )(command)
 
 
 def _write_table(rows: Sequence[Row], total: Row | None, title: str) -> None:

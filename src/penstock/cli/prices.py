@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from penstock.cli.options import config_option
+from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
@@ -40,6 +40,7 @@ def instant(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 @click.group()
+@group_config_option
 def prices() -> None:
     """The price book: dated prices per provider and model."""
 

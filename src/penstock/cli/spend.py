@@ -20,7 +20,7 @@ from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS
 from penstock.stores.open import open_reader
-from penstock.stores.span import parse_instant
+from penstock.stores.span import find_zone, parse_instant
 from penstock.stores.spend import GROUPINGS
 from penstock.stores.spend_report import spend_report
 
@@ -73,9 +73,13 @@ def show(exchange_id: str, config: Path | None, format_: str) -> None:
 def _query(by: str, since: str, until: str, timezone: str) -> SpendQuery:
     now = SystemClock().now()
     try:
-        return SpendQuery(by, parse_instant(since, now, timezone), parse_instant(until, now, timezone), timezone)
+        find_zone(timezone)
+        query = SpendQuery(by, parse_instant(since, now, timezone), parse_instant(until, now, timezone), timezone)
     except StoreError as error:
         raise click.UsageError(error.public) from None
+    if query.since > query.until:
+        raise click.UsageError(f"--since {since} is later than --until {until}")
+    return query
 
 
 async def _spend(settings: Settings, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
