@@ -144,6 +144,8 @@ class Gateway:
         restart = needs_restart(self.settings, settings)
         self.settings = settings = in_force(self.settings, settings)
         self.keyring.adopt(settings.keys)
+        if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
+            log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.budget.share = settings.retry.budget
         self.metrics.adopt(settings)
         self.pipeline = self._pipeline(settings)

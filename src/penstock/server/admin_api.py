@@ -307,7 +307,7 @@ async def _unknown_path(request: Request, _error: Exception) -> Response:
 
 
 async def _wrong_method(request: Request, error: HTTPException) -> Response:
-    allow = (error.headers or {}).get("Allow", "")
+    allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
     return _refusal(WrongMethod(f"{request.url.path[:200]} takes {allow}", allow=allow))
 
 

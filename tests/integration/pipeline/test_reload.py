@@ -62,13 +62,14 @@ async def test_a_reload_that_drops_the_token_of_an_open_address_is_refused() -> 
         assert "server.admin_token is not set" in await refusal(house, wanted)
 
 
-async def test_a_gateway_that_had_keys_never_opens_again() -> None:
-    """Not on loopback either: its static keys are dropped, and everybody is a stranger."""
+async def test_a_gateway_that_had_keys_never_opens_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Not on loopback either: its static keys are dropped, everybody is a stranger, and the log says why."""
     async with open_house(keys=STATIC) as house:
         house.upstream.reply().forever()
         assert (await house.answer(chat(), key=KEY)).status == 200
         await house.gateway.adopt(settings_of())
         assert not house.gateway.keyring.open
+        assert "no key is left" in caplog.text
         assert [(await house.answer(chat(), key=key)).status for key in ("", KEY)] == [401, 401]
         await house.gateway.adopt(settings_of(keys=STATIC))
         assert (await house.answer(chat(), key=KEY)).status == 200

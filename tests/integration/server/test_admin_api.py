@@ -243,3 +243,4 @@ async def test_unknown_paths_and_methods_keep_the_shape(method: str, path: str, 
         answer = await client.request(method, path, headers=BEARER)
     assert answer.status_code == status
     assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert answer.headers.get("allow") == ("GET, HEAD, POST" if status == 405 else None)
