@@ -394,6 +394,7 @@ def test_a_server_without_a_token_does_not_lock_its_operator_out(place: Place, s
     without_token(place)
     server.status = 401
     place.run("keys", "create", "ci")
+    assert "will find this in sqlite:penstock.db" in place.errors
     place.run("keys", "revoke", "ci")
     assert [row["state"] for row in place.json("keys", "list")["rows"]] == ["revoked"]
     assert len(server.asked) == 2

@@ -26,9 +26,6 @@ from penstock.stores.new_key import new_key
 from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
 
-_ON_DISK = (NoServer, NoToken)
-"""Why a change is written to the store instead."""
-
 _ADMIN_NEEDS_ONE = (
     "warning: keys exist now, so the admin API answers only to server.admin_token, which is not set: set it "
     "in the config, or PENSTOCK_ADMIN_TOKEN for the server and for commands"
@@ -70,9 +67,7 @@ def create(name: str, config: Path | None, format_: str, **wanted: Any) -> None:
     for model in wanted["models"]:
         if model not in settings.models:
             click.echo(f"warning: no model {model!r} is configured", err=True)
-    try:
-        made = AdminClient(settings).ask("POST", "/admin/keys", {"name": name, **wanted})
-    except _ON_DISK:
+    if (made := _ask(settings, "POST", "/admin/keys", {"name": name, **wanted})) is None:
         made = asyncio.run(_create(settings, name, wanted))
     shown = {"name": made["name"], "id": made["id"], "key": made["key"]}
     if format_ != "table":
@@ -102,11 +97,20 @@ def list_(config: Path | None, format_: str) -> None:
 def revoke(name_or_id: str, config: Path | None) -> None:
     """Revoke the live key of that name or id, at once and for good."""
     settings = load_here(config, registry=KINDS)
-    try:
-        AdminClient(settings).ask("DELETE", f"/admin/keys/{quote(name_or_id, safe='')}")
-    except _ON_DISK:
+    if _ask(settings, "DELETE", f"/admin/keys/{quote(name_or_id, safe='')}") is None:
         asyncio.run(_revoke(settings, name_or_id))
     click.echo(f"Revoked {name_or_id}.")
+
+
+def _ask(settings: Settings, method: str, path: str, body: object = None) -> Any:
+    """The answer of a running server; None when it is the store that must be written."""
+    try:
+        return AdminClient(settings).ask(method, path, body) or {}
+    except NoServer:
+        return None
+    except NoToken:
+        click.echo(f"note: a server without an admin token runs; it will find this in {settings.store}", err=True)
+        return None
 
 
 async def _create(settings: Settings, name: str, wanted: dict[str, Any]) -> dict[str, str]:
