@@ -2,7 +2,8 @@
 
 Two kinds of refusals, neither of which can have cost anything, may leave no row and are only counted in the metrics,
 so that no flood of them fills a disk or memory: those of strangers above ``STRANGER_ROWS_PER_MINUTE`` (anyone who
-reaches the port can make them), and all while the ledger cannot be written. What known keys ask is always recorded.
+reaches the port can make them), and all while the ledger cannot be written. Apart from that, whatever
+a known key asks leaves its row.
 """
 
 from collections.abc import Callable, Sequence
