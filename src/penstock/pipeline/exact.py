@@ -58,7 +58,7 @@ class Exact:
             usage=exchange.usage,
             estimated=exchange.estimated,
         )
-        self._answers.put(self._sharing.key(exchange), stored)
+        self._answers.put(self._sharing.key(exchange), stored, exchange.at)
 
     def _fresh(self, stored: StoredAnswer, exchange: Exchange) -> bool:
         """This asker may want a younger one than the one who had it stored: by its own TTL, or by its request."""

@@ -32,6 +32,8 @@ class Principal:
 
 
 ANONYMOUS = Principal("anonymous", "anonymous")
+STRANGER = Principal("", "")
+"""Who has not been identified."""
 
 
 NO_MODEL = ModelSettings(
@@ -90,7 +92,7 @@ class Exchange:
         self.read_body = read_body
         self.at = at
         self.started = started
-        self.principal = ANONYMOUS
+        self.principal = STRANGER
         # The request, after admit.
         self.raw = b""
         self.fields: dict[str, Any] = {}

@@ -242,7 +242,7 @@ class AdminApi:
                 **msgspec.structs.asdict(new),
             )
         except StoreError as error:
-            raise BadRequest(error.public, param="name") from None
+            raise BadRequest(error.public) from None
         await gateway.stores.keys.add(record)
         await gateway.refresh_keys(always=True)
         return _json({**_key_row(record), "key": key}, 201)
@@ -292,7 +292,11 @@ class Guard:
 
 def admin_app(gateway: Gateway, phase: Phase, load_settings: Callable[[], Settings]) -> Guard:
     """The ASGI application of the admin plane."""
-    health = Health(phase)
+
+    def recording() -> bool:
+        return gateway.settings.ledger.on_failure == "answer" or gateway.stores.ledger.healthy
+
+    health = Health(phase, recording)
     routes = [
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),

@@ -1,9 +1,11 @@
 """Whether the process lives, and whether it should be sent requests.
 
-``/readyz`` says 200 while the data plane listens and the stores are open. It never asks a provider: that one of them
-is down must not take every gateway out of the load balancer at once.
+``/readyz`` says 200 while the data plane listens, the stores are open, and the ledger can be written or need not be
+(``ledger.on_failure: answer``). It never asks a provider: that one of them is down must not take every gateway out of
+the load balancer at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -28,8 +30,10 @@ class Phase:
 class Health:
     """The two questions of a supervisor."""
 
-    def __init__(self, phase: Phase) -> None:
+    def __init__(self, phase: Phase, recording: Callable[[], bool]) -> None:
+        """``recording``: False while every request is refused because it could not be recorded."""
         self._phase = phase
+        self._recording = recording
 
     async def healthz(self, _request: Request) -> JSONResponse:
         """Alive: this loop turns."""
@@ -38,4 +42,6 @@ class Health:
     async def readyz(self, _request: Request) -> JSONResponse:
         """Ready for requests."""
         name = self._phase.name
+        if name == "ready" and not self._recording():
+            name = "ledger unavailable"
         return JSONResponse({"status": name}, 200 if name == "ready" else 503)

@@ -139,7 +139,7 @@ async def test_strangers_are_refused_before_their_body_is_read() -> None:
             assert not key or key not in error["message"]
         assert (await house.answer(chat(), key=good)).status == 200
         assert (await house.answer(message(), headers={"x-api-key": good})).status == 200
-        assert {row.key_id for row in house.exchanges if row.outcome == "invalid_api_key"} == {"anonymous"}
+        assert {row.key_id for row in house.exchanges if row.outcome == "invalid_api_key"} == {""}
 
 
 async def test_the_first_key_ends_open_mode_for_good() -> None:

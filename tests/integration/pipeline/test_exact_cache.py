@@ -398,6 +398,28 @@ async def test_a_hit_is_not_stored_anew() -> None:
         assert cache(await house.answer(chat())) == "miss"
 
 
+async def test_what_was_under_way_at_a_purge_is_not_stored() -> None:
+    """It was asked of the world before the purge."""
+    async with open_house() as house:
+        house.upstream.reply("old", after_s=2).reply("new")
+        asking = house.ask(chat())
+        await house.gateway.clock.sleep(1)
+        await house.gateway.stores.answers.purge()
+        assert (await asking.done()).text == "old"
+        assert (await house.answer(chat())).text == "new"
+
+
+async def test_an_older_answer_never_replaces_a_younger_one() -> None:
+    """A slow one asked first, a quick one asked anew: the one that was asked last stays."""
+    async with open_house() as house:
+        house.upstream.reply("old", after_s=5).reply("new", after_s=1)
+        slow = house.ask(chat())
+        await house.gateway.clock.sleep(1)
+        await house.answer(chat(), headers={"cache-control": "no-cache"})
+        await slow.done()
+        assert (await house.answer(chat())).text == "new"
+
+
 async def test_purged_is_gone() -> None:
     """By model, key, tag, or all."""
     async with open_house() as house:

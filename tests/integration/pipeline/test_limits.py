@@ -250,6 +250,7 @@ async def test_strangers_leave_a_few_rows_a_minute() -> None:
         for _ in range(50):
             assert (await house.answer(chat(), key="psk-guessed")).status == 401
         assert (await house.answer(b"{", key=key)).status == 400
+        assert {row.key_id for row in house.exchanges if row.outcome == "invalid_api_key"} == {""}
         assert Counter(row.outcome for row in house.exchanges) == {"invalid_api_key": 10, "invalid_request": 1}
         refused = {"outcome": "invalid_api_key", "model": "other", "cache": "off"}
         assert counted(house, **refused) == 50

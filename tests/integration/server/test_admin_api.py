@@ -55,6 +55,17 @@ async def test_health_follows_the_process() -> None:
         assert (answer.status_code, answer.json()) == (503, {"status": "draining"})
 
 
+@pytest.mark.parametrize(("on_failure", "status"), [("refuse", 503), ("answer", 200)])
+async def test_who_refuses_everything_is_not_ready(on_failure: str, status: int) -> None:
+    """While the ledger cannot be written, a load balancer should ask another gateway, unless this one answers on."""
+    settings = small_settings(TOKEN)
+    settings = replace(settings, ledger=replace(settings.ledger, on_failure=on_failure))
+    async with administered(settings, Phase(listening=True)) as (gateway, client):
+        assert (await client.get("/readyz")).status_code == 200
+        gateway.stores.ledger.healthy = False  # type: ignore[misc] # the memory ledger's is a plain attribute
+        assert (await client.get("/readyz")).status_code == status
+
+
 async def test_metrics_are_shown_without_a_token() -> None:
     """To Prometheus, in its own format."""
     async with administered(small_settings(TOKEN)) as (_, client):
