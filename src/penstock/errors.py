@@ -8,7 +8,8 @@
     │   ├── BadRequest  BadHost  UnknownPath  WrongMethod  BodyTooLarge  BodyTooSlow
     │   ├── UnknownKey  ModelForbidden  UnknownModel
     │   ├── IdempotencyMismatch  NotCached  ClientGone
-    │   └── RateLimited
+    │   ├── RateLimited  BudgetExceeded
+    │   └── CostUnbounded           under a budget, and nobody can say what it may cost at most
     ├── GatewayError                whose fault: ours, or what we run on
     │   └── Saturated  Draining  LedgerUnavailable  NoDeployment
     └── UpstreamError               whose fault: the provider
@@ -25,8 +26,9 @@ whose fault it is, ``retry`` whether another call may cure it. ``public`` is saf
 the operator and goes to the log only. ``server/replies.py`` maps kinds to statuses in one table.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Origin(StrEnum):
@@ -177,6 +179,23 @@ class RateLimited(RequestError):
     """The key's requests or tokens per minute, or its concurrency, are used up."""
 
     kind = "rate_limited"
+
+
+class BudgetExceeded(RequestError):
+    """A budget does not hold what this request may cost. ``refused_by`` says which, for the answer's body."""
+
+    kind = "budget_exceeded"
+
+    def __init__(self, public: str, *, refused_by: Mapping[str, str | int | float | None], **more: Any) -> None:
+        """``refused_by``: budget, scope, value, unit, used, limit, resets_at (epoch seconds, None = never)."""
+        super().__init__(public, **more)
+        self.refused_by = refused_by
+
+
+class CostUnbounded(RequestError):
+    """Under a budget only what has an upper bound may be asked: no price, or a part that nobody can measure."""
+
+    kind = "cost_unbounded"
 
 
 class GatewayError(PenstockError):

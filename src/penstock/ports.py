@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
-from penstock.core.records import LedgerRow
+from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
 from penstock.errors import UpstreamError
 
@@ -199,8 +199,17 @@ class AnswerCache(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What one scope value spent: nano-units of the book currency, and tokens as billed."""
+
+    value: str
+    amount_nano: int
+    tokens: int
+
+
 class Ledger(Protocol):
-    """Append-only rows, written in groups off the loop."""
+    """Rows, written in groups off the loop. One that is ``open`` is written over once by its end; others never are."""
 
     def append(self, rows: Iterable[LedgerRow]) -> None:
         """Take the rows; they are durable after the next flush. Never blocks, never raises."""
@@ -213,6 +222,18 @@ class Ledger(Protocol):
     @property
     def healthy(self) -> bool:
         """False while the last write failed; rows wait, bounded, and are tried again."""
+        ...
+
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """Every exchange that is open, or has an open attempt, with all its attempts: what a dead process left."""
+        ...
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """What attempts dispatched in [since, until) were charged, by value of ``scope`` (``core/budget.SCOPES``).
+
+        Open attempts are left out, and those whose ids stand in ``excluding`` at the moment the question is asked of
+        the store: a caller that adds to it every attempt it settles from before the call on counts none twice.
+        """
         ...
 
 
@@ -305,6 +326,33 @@ class KeyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetRecord:
+    """A budget set by command or admin API; it replaces the config's of the same name, whole or for single values."""
+
+    name: str
+    fields: Mapping[str, Any]
+    """As a budget in the config file, checked: ``scope limit window timezone hard alerts unlisted entries ladder``."""
+    removed: bool = False
+    """True: there is no such budget, whatever the config says."""
+
+
+class BudgetStore(Protocol):
+    """Budgets that were set while running."""
+
+    async def list(self) -> Sequence[BudgetRecord]:
+        """All of them, by name."""
+        ...
+
+    async def put(self, record: BudgetRecord) -> None:
+        """Store it in the place of what had its name."""
+        ...
+
+    async def version(self) -> int:
+        """A number that changes with every write, by whichever process: cheap to poll."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class StoredResult:
     """The first result under an Idempotency-Key, replayed for 24 h."""
 
@@ -336,6 +384,7 @@ class Stores:
     ledger: Ledger
     reader: LedgerReader
     keys: KeyStore
+    budgets: BudgetStore
     results: ResultStore
     sweep: Callable[[float], Any]
     """Await it with the time now: forgets expired answers and results."""

@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from penstock.core.budget import Budget
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -137,6 +139,8 @@ class ModelSettings:
     exact: ExactSettings | None
     """None = as ``cache.exact`` says."""
     timeouts: TimeoutSettings
+    cheaper: str = ""
+    """The model that the ladder steps down to; "" = none."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What an alias sets in the request (an alias is a ModelSettings of its own name)."""
     alias_of: str = ""
@@ -153,6 +157,8 @@ class CacheSettings:
     """``key`` (default), ``team`` or ``all``: who shares stored answers."""
     by_key: Mapping[str, ExactSettings]
     by_tag: Mapping[str, ExactSettings]
+    stale_s: float = 0
+    """How long past its time an answer is kept for the ladder's ``stale``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +223,9 @@ class Settings:
     keys: tuple[StaticKey, ...]
     simulated: bool
     """True when no provider is configured and the sim provider serves."""
+    budgets: tuple[Budget, ...] = ()
+    budget_wait_s: float = 5.0
+    """How long a request waits for holds of others to end before it is refused."""
+    bound: str = "bytes"
+    """What a prompt is held as: ``bytes`` (a true bound) or ``calibrated`` (by what was observed)."""
     warnings: tuple[str, ...] = ()

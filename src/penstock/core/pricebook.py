@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Final, NamedTuple
 
-from penstock.core.pricing import Rates
+from penstock.core.pricing import Rates, dearest
 from penstock.core.schedule import Schedule
 from penstock.errors import PriceError
 
@@ -124,6 +124,22 @@ class PriceBook:
             f"its price list ends at {tariff.tiers[-1].up_to:.0f} tokens",
             book,
         )
+
+    def bound(self, book: str, model: str, currency: str, *, since: float, until: float, prompt_tokens: int) -> Rates:
+        """Rates that nothing costs more under from ``since`` to ``until``, with a prompt of at most so many tokens.
+
+        Raises PriceError when some of that time has no price.
+        """
+        reached: list[Rates] = []
+        at = since
+        while at <= until:
+            tariff = self.tariff(book, model, currency, at)
+            for tier in tariff.tiers:
+                reached.append(tier.rates)
+                if prompt_tokens <= tier.up_to:
+                    break
+            at = tariff.until
+        return dearest(reached)
 
     def tariff(self, book: str, model: str, currency: str, at: float) -> Tariff:
         """The tariff at ``at``, looked up afresh. Raises PriceError when no entry covers it."""

@@ -4,6 +4,7 @@ The one place where a cost is derived (DESIGN part 5, rule 2). Rates come from t
 operator's own ``prices:``.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -66,6 +67,17 @@ def flat_rates(
     except ValueError as error:
         raise PriceError(f"a configured price is unusable: {error}", detail=f"correct {source}") from None
     return Rates(miss_nano, hit_nano, write_nano, output_nano, currency, source)
+
+
+def dearest(rates: Iterable[Rates]) -> Rates:
+    """Rates that no usage is cheaper under: of each kind the highest, and every prompt token at the highest of all.
+
+    ``rates``: at least one, all in one currency.
+    """
+    every = tuple(rates)
+    prompt = max(max(each.input_miss, each.input_hit, each.cache_write) for each in every)
+    output = max(each.output for each in every)
+    return Rates(prompt, prompt, prompt, output, every[0].currency, f"the dearest of: {every[0].source}")
 
 
 def rate_nano(price_per_mtok: Decimal) -> int:

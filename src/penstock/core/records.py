@@ -6,9 +6,14 @@ served ``exchange_id`` for ``amount_nano``: the shares of an attempt sum to its 
 why the exchange paid that little (``direct``: it paid its baseline's price itself; ``routing``: another's).
 """
 
+from typing import Final
+
 import msgspec
 
 from penstock.core.usage import NO_USAGE, Usage
+
+OPEN: Final = "open"
+"""The outcome of an exchange or an attempt that has not ended. Its rows are written over once, by those of its end."""
 
 
 class AttemptRow(msgspec.Struct, kw_only=True, gc=False):
@@ -23,7 +28,7 @@ class AttemptRow(msgspec.Struct, kw_only=True, gc=False):
     """``provider/upstream model``."""
     region: str = ""
     outcome: str
-    """``ok``, or the kind of the error that ended it."""
+    """``open``, ``ok``, or the kind of the error that ended it."""
     status: int = 0
     """The provider's HTTP status, 0 when none came."""
     upstream_id: str = ""
@@ -40,6 +45,14 @@ class AttemptRow(msgspec.Struct, kw_only=True, gc=False):
     """In the book currency."""
     price_source: str = ""
     """Which dated entry priced it."""
+    held_nano: int | None = 0
+    """The most it could cost, in the book currency; None = no price covers it."""
+    held_tokens: int = 0
+    """The most tokens it could use."""
+    stops: bool = False
+    """The provider stops when we leave: a cut attempt is billed for what it said, not for the whole."""
+    overrun: bool = False
+    """It was charged more than was held for it."""
 
 
 class ShareRow(msgspec.Struct, kw_only=True, gc=False):
@@ -67,7 +80,7 @@ class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):
     user: str = ""
     tags: dict[str, str] = {}
     outcome: str
-    """``ok``, or the kind of the error that ended it."""
+    """``open``, ``ok``, or the kind of the error that ended it."""
     status: int
     """The HTTP status the client got."""
     cache: str = "off"
@@ -83,6 +96,10 @@ class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):
     """The sum of its shares, in the book currency."""
     currency: str
     """The book currency."""
+    degraded: str = ""
+    """The steps of the ladder that were taken, gentlest first (``core/budget.STEPS``), comma-separated."""
+    avoided_nano: int | None = 0
+    """What it would likely have cost, had no budget refused it; None = no price covers it."""
     duration_s: float
     first_byte_s: float | None = None
     overhead_s: float = 0.0

@@ -1,0 +1,141 @@
+"""The accounts of budgets and the holds on them: what is posted, what is pending, and what still fits.
+
+A hold is an upper bound of what one attempt may cost, pending on every account it falls under until it is settled
+(what was billed is posted) or released. Each attempt ends once: a second settlement changes nothing. All amounts are
+integers in the unit of their budget. On every account of a hard budget
+
+    posted + pending <= limit
+
+holds whatever comes, except by what providers billed beyond their hold (an overrun) and where a limit was lowered.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from penstock.core.budget import Place
+
+
+class Claim(NamedTuple):
+    """What a hold wants of one account. ``limit`` is that account's, now; a soft one never stands in the way."""
+
+    place: Place
+    amount: int
+    limit: int
+    hard: bool = True
+
+
+class Fit(Enum):
+    """Whether claims fit."""
+
+    NOW = "now"
+    LATER = "later"
+    """Into what is posted, but not beside what is pending: when holds end, they may fit."""
+    NEVER = "never"
+    """Not in this window, whatever the holds come to."""
+
+
+class Account:
+    """The sums of one account."""
+
+    __slots__ = ("pending", "posted")
+
+    def __init__(self) -> None:
+        self.posted = 0
+        self.pending = 0
+
+    @property
+    def used(self) -> int:
+        """Posted and pending together."""
+        return self.posted + self.pending
+
+
+_EMPTY = Account()
+
+
+class Bank:
+    """All accounts of one process, and the holds that are open."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[Place, Account] = {}
+        self._holds: dict[str, dict[Place, int]] = {}
+
+    # --- questions
+
+    def account(self, place: Place) -> Account:
+        """The sums of an account, to be read only; zeros where nothing was ever spent."""
+        return self._accounts.get(place, _EMPTY)
+
+    def accounts(self) -> Mapping[Place, Account]:
+        """Every account that something was ever booked on."""
+        return self._accounts
+
+    def holds(self) -> Mapping[str, Mapping[Place, int]]:
+        """The open holds by attempt id: what each has pending where."""
+        return self._holds
+
+    def fit(self, claims: Iterable[Claim]) -> tuple[Fit, Claim | None]:
+        """Whether all claims fit, and the first that stands in the way most."""
+        worst: tuple[Fit, Claim | None] = (Fit.NOW, None)
+        for claim in claims:
+            account = self.account(claim.place)
+            if not claim.hard or account.used + claim.amount <= claim.limit:
+                continue
+            if account.posted + claim.amount > claim.limit:
+                return Fit.NEVER, claim
+            if worst[1] is None:
+                worst = Fit.LATER, claim
+        return worst
+
+    # --- changes
+
+    def hold(self, attempt_id: str, claims: Iterable[Claim]) -> None:
+        """Open a hold, empty where no budget applies. The caller has asked ``fit`` at the same instant."""
+        if attempt_id in self._holds:
+            raise ValueError(f"{attempt_id} is held already")
+        self._holds[attempt_id] = {}
+        self.top_up(attempt_id, claims)
+
+    def top_up(self, attempt_id: str, claims: Iterable[Claim]) -> None:
+        """Hold more for an attempt. Raises KeyError when it has ended."""
+        held = self._holds[attempt_id]
+        for claim in claims:
+            held[claim.place] = held.get(claim.place, 0) + claim.amount
+            self._open(claim.place).pending += claim.amount
+
+    def settle(self, attempt_id: str, billed: Mapping[Place, int]) -> bool | None:
+        """End an attempt: what was held is free, what was billed is posted, also where nothing was held for it.
+
+        True when it was billed more than was held somewhere; None when it had ended before: then nothing changes.
+        """
+        held = self._holds.pop(attempt_id, None)
+        if held is None:
+            return None
+        for place, amount in held.items():
+            self._open(place).pending -= amount
+        for place, amount in billed.items():
+            self.post(place, amount)
+        return any(amount > held[place] for place, amount in billed.items() if place in held)
+
+    def release(self, attempt_id: str) -> None:
+        """End an attempt that cost nothing, such as one that was never dispatched."""
+        self.settle(attempt_id, {})
+
+    def post(self, place: Place, amount: int) -> None:
+        """Book what the ledger says was spent."""
+        if amount:
+            self._open(place).posted += amount
+
+    def forget(self, budget: str | None = None, *, before: float | None = None) -> None:
+        """Drop the accounts of one budget, and of windows that began before an instant; what is held stays."""
+        held = {place for hold in self._holds.values() for place in hold}
+        for place in list(self._accounts):
+            of_it = budget is None or place.budget == budget
+            if of_it and (before is None or place.start < before) and place not in held:
+                del self._accounts[place]
+
+    def _open(self, place: Place) -> Account:
+        account = self._accounts.get(place)
+        if account is None:
+            account = self._accounts[place] = Account()
+        return account

@@ -1,0 +1,84 @@
+"""Budgets as rules: what is limited, for whom, and which accounts a request falls under.
+
+An account is one budget, one value of its scope, one window: ``(per-user, alice, today)``. A request without a user or
+a team shares the account of the empty name with all others like it; one without tags falls under no account of a tag.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from penstock.core.windows import Span, span_at
+
+SCOPES: Final = ("global", "team", "key", "user", "model", "tag")
+UNITS: Final = ("money", "tokens")
+STEPS: Final = ("stale", "thinking_off", "cheaper", "refuse")
+"""The rungs of the degradation ladder, gentlest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit per window and scope value. ``money`` is counted in nano-units of the book currency."""
+
+    name: str
+    scope: str
+    unit: str
+    limit: int
+    window: str
+    zone: ZoneInfo
+    hard: bool = True
+    """A soft one refuses nothing: it only warns."""
+    alerts: tuple[float, ...] = (0.8, 1.0)
+    """Fractions of the limit at which the operator is told, once per account."""
+    unlisted: str = "default"
+    """For scope values without an entry: ``default`` = ``limit`` holds for them, ``deny`` = they may spend nothing."""
+    entries: Mapping[str, int] = field(default_factory=dict)
+    """Limits of scope values that have one of their own."""
+    ladder: Mapping[str, float] = field(default_factory=dict)
+    """Which of ``STEPS`` is taken from which fraction of the limit on; empty = none."""
+
+    def limit_of(self, value: str) -> int:
+        """The limit of one scope value; 0 = it may spend nothing."""
+        return self.entries.get(value, 0 if self.unlisted == "deny" else self.limit)
+
+    def span(self, at: float) -> Span:
+        """The window that holds the instant ``at``."""
+        return span_at(self.window, self.zone, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose money it is: what the scopes of budgets read of a request."""
+
+    team: str = ""
+    key: str = ""
+    """The key's name: a key that replaces another goes on with its account."""
+    user: str = ""
+    model: str = ""
+    """As asked for."""
+    tags: tuple[str, ...] = ()
+    """``name=value``."""
+
+    def values(self, scope: str) -> Sequence[str]:
+        """The scope values that this payer has."""
+        if scope == "tag":
+            return self.tags
+        return ("" if scope == "global" else getattr(self, scope),)
+
+
+class Place(NamedTuple):
+    """The name of an account."""
+
+    budget: str
+    value: str
+    start: float
+    """When its window began, epoch seconds."""
+
+
+def places(budgets: Sequence[Budget], payer: Payer, at: float) -> Iterator[tuple[Budget, Place]]:
+    """Every account that a request of ``payer`` at ``at`` falls under."""
+    for budget in budgets:
+        start = budget.span(at).start
+        for value in payer.values(budget.scope):
+            yield budget, Place(budget.name, value, start)
