@@ -32,7 +32,7 @@ from penstock.pipeline.route import Route
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
-from penstock.ports import Clock, Ids, Rng, Stores, Transport
+from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
@@ -55,6 +55,8 @@ class World:
     transports: Mapping[str, Transport] = field(default_factory=dict)
     book: PriceBook | None = None
     """None = the shipped price lists."""
+    reached: FailPoint = lambda _step: None
+    """Where a test ends the process."""
 
 
 @dataclass(slots=True)

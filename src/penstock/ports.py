@@ -6,7 +6,7 @@ Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -76,6 +76,16 @@ class Ids(Protocol):
     def new(self, prefix: str) -> str:
         """``<prefix>_<32 hex digits>``."""
         ...
+
+
+# --- faults ----------------------------------------------------------------------------------------------------
+
+FAIL_POINTS: Final = ("reserve", "held", "dispatch", "first_byte", "usage", "settle", "flush")
+"""The steps of an attempt, in order: the hold is asked for, is durable, the call goes out, its answer begins, its usage
+is known, it is settled, its end is durable."""
+
+FailPoint = Callable[[str], None]
+"""Told of each of ``FAIL_POINTS`` as it is reached; a test ends the process there. Live it does nothing."""
 
 
 # --- providers -------------------------------------------------------------------------------------------------
