@@ -187,7 +187,10 @@ class BudgetExceeded(RequestError):
     kind = "budget_exceeded"
 
     def __init__(self, public: str, *, refused_by: Mapping[str, str | int | float | None], **more: Any) -> None:
-        """``refused_by``: budget, scope, value, unit, used, limit, resets_at (epoch seconds, None = never)."""
+        """``refused_by``: budget, scope, value, unit, used, limit, resets_at (epoch seconds, None = never), timezone.
+
+        ``unit`` is ``tokens`` or the book currency, and the amounts are then nano-units of it.
+        """
         super().__init__(public, **more)
         self.refused_by = refused_by
 

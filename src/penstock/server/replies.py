@@ -2,7 +2,7 @@
 
 A new kind of error needs a row here; a test fails until it has one. Three kinds look at the provider's own status:
 a refusal goes out as the provider worded it, a busy 429 stays a 429, an empty account stays a 402. The provider's 401
-and 403 become a 502: the client's key is not at fault.
+and 403 become a 502: the client's key is not at fault. A refusal by a budget says which one, under ``error.budget``.
 """
 
 import math
@@ -10,7 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from penstock.core.budget_report import refusal_fields
 from penstock.errors import (
+    BudgetExceeded,
     PenstockError,
     ProviderAccount,
     ProviderBusy,
@@ -61,6 +63,8 @@ ROWS: Final[dict[str, Row]] = {
     "not_cached": Row(504, _REQUEST, "not_cached", _API, retry_helps=False),
     "client_gone": Row(499, _REQUEST, "client_gone", _REQUEST),
     "rate_limited": Row(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
+    "budget_exceeded": Row(429, "insufficient_quota", "budget_exceeded", "rate_limit_error", retry_helps=False),
+    "cost_unbounded": Row(400, _REQUEST, "cost_unbounded", _REQUEST, retry_helps=False),
     "gateway_error": Row(503, _SERVER, "gateway_error", _API),
     "saturated": Row(503, _SERVER, "saturated", _BUSY),
     "draining": Row(503, _SERVER, "draining", _BUSY),
@@ -107,7 +111,7 @@ def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[i
     ]
     if request_id:
         headers.append((b"x-request-id", request_id.encode("ascii", "replace")))
-    if row.status in (429, 503):
+    if row.status in (429, 503) and not _is_for_good(error):
         headers.append((b"retry-after", b"%d" % _retry_after_s(error)))
     if row.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2: a 401 names its scheme
         headers.append((b"www-authenticate", b"Bearer"))
@@ -150,6 +154,11 @@ def _refused_row(status: int | None) -> Row:
     return _REFUSED.get(status, row._replace(status=status))
 
 
+def _is_for_good(error: PenstockError) -> bool:
+    """Whether no time will cure it: a budget that is never reset."""
+    return isinstance(error, BudgetExceeded) and (error.retry_after_s is None or math.isinf(error.retry_after_s))
+
+
 def _retry_after_s(error: PenstockError) -> int:
     seconds = error.retry_after_s
     if seconds is None or not math.isfinite(seconds):
@@ -160,15 +169,21 @@ def _retry_after_s(error: PenstockError) -> int:
 def _openai(row: Row, error: PenstockError, own: dict[str, Any] | None) -> dict[str, Any]:
     if own is not None:
         return {"type": row.openai_type, "param": None, "code": None} | own
-    return {"message": error.public, "type": row.openai_type, "param": error.param, "code": row.openai_code}
+    said = {"message": error.public, "type": row.openai_type, "param": error.param, "code": row.openai_code}
+    return said | _refused_by(error)
 
 
 def _anthropic(row: Row, error: PenstockError, own: dict[str, Any] | None) -> dict[str, Any]:
     if own is None:
-        return {"type": row.anthropic_type, "message": error.public}
+        return {"type": row.anthropic_type, "message": error.public} | _refused_by(error)
     kind = own.get("type")
     known = isinstance(kind, str) and kind in _ANTHROPIC_TYPES
     return {"type": kind if known else row.anthropic_type, "message": own["message"]}
+
+
+def _refused_by(error: PenstockError) -> dict[str, Any]:
+    """Which budget, how much of it is used, and when it is reset."""
+    return {"budget": refusal_fields(error.refused_by)} if isinstance(error, BudgetExceeded) else {}
 
 
 _ANTHROPIC_TYPES: Final = frozenset(row.anthropic_type for row in (*ROWS.values(), *_REFUSED.values(), _ACCOUNT_402))

@@ -86,6 +86,59 @@ def test_retry_after_is_a_positive_integer_wherever_it_stands(kind: str, retry_a
     assert value is None or int(value) >= 1
 
 
+def over(unit: str, resets_at: float | None, retry_after_s: float | None = None) -> errors.BudgetExceeded:
+    """A refusal by a budget: 1 of 2 nano-units or tokens are used."""
+    fields: dict[str, str | float | None] = {
+        "budget": "b",
+        "scope": "user",
+        "value": "alice",
+        "unit": unit,
+        "used": 1,
+        "limit": 2,
+    }
+    refused_by = fields | {"resets_at": resets_at, "timezone": "Asia/Shanghai"}
+    return errors.BudgetExceeded("used up", refused_by=refused_by, retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "names"),
+    [
+        ("chat", {"type": "insufficient_quota", "param": None, "code": "budget_exceeded"}),
+        ("messages", {"type": "rate_limit_error"}),
+    ],
+)
+def test_a_budget_says_which_it_is_and_until_when(dialect: str, names: dict[str, str | None]) -> None:
+    """In both shapes, exact to the nano-unit, the reset in the budget's zone, and SDKs do not ask again."""
+    status, body, headers = render_error(dialect, over("CNY", 1_795_363_200.0, 60.5), "req_1")
+    assert status == 429
+    assert json.loads(body)["error"] == {
+        **names,
+        "message": "used up",
+        "budget": {
+            "budget": "b",
+            "scope": "user",
+            "value": "alice",
+            "unit": "CNY",
+            "used": "0.000000001",
+            "limit": "0.000000002",
+            "currency": "CNY",
+            "resets_at": "2026-11-23T00:00:00+08:00",
+        },
+    }
+    assert dict(headers)[b"retry-after"] == b"61"
+    assert dict(headers)[b"x-should-retry"] == b"false"
+
+
+@pytest.mark.parametrize("retry_after_s", [None, float("inf")])
+def test_a_budget_that_is_never_reset_names_no_time(retry_after_s: float | None) -> None:
+    """Neither in the body nor as Retry-After."""
+    _, body, headers = render_error("chat", over("tokens", None, retry_after_s), "")
+    shown = json.loads(body)["error"]["budget"]
+    assert (shown["used"], shown["limit"], shown["currency"], shown["resets_at"]) == ("1", "2", None, None)
+    assert b"retry-after" not in dict(headers)
+    assert (b"x-should-retry", b"false") in headers
+
+
 def test_sdks_are_told_not_to_ask_again_where_that_cannot_help() -> None:
     """An account without credit or a model without price is not cured by asking again."""
     for error in (
