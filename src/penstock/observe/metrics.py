@@ -68,6 +68,9 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_cache_bytes", "Bytes held.", ("cache",)),
     Declared("penstock_shed_total", "Requests refused to protect the rest.", ("reason",)),
     Declared("penstock_overhead_seconds", "Time spent in the gateway itself.", bounds=_OVERHEAD_S),
+    Declared("penstock_budget_used_ratio", "Posted per limit, of the fullest account.", ("budget",)),
+    Declared("penstock_budget_alerts_total", "Fractions of a limit that were reached.", ("budget",)),
+    Declared("penstock_avoided_total", "What refused requests would have cost.", ("currency",), scale=_NANO),
     Declared("penstock_ledger_healthy", "0 while the ledger cannot be written."),
     Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
     Declared("penstock_build_info", "Always 1.", ("version", "python")),
@@ -125,12 +128,14 @@ class Metrics:
         }
         self._gauges: dict[str, dict[Labels, float]] = {}
         self._readings: dict[tuple[str, Labels], Callable[[], float]] = {}
+        self._surveys: dict[str, Callable[[], Mapping[Labels, float]]] = {}
         self._up: dict[str, bool] = {}
         self._requests = self._counts["penstock_requests_total"]
         self._tokens = self._counts["penstock_tokens_total"]
         self._reasoning = self._counts["penstock_reasoning_tokens_total"]
         self._cost = self._counts["penstock_cost_total"]
         self._saved = self._counts["penstock_saved_total"]
+        self._avoided = self._counts["penstock_avoided_total"]
         self._attempts = self._counts["penstock_attempts_total"]
         self._lookups = self._counts["penstock_cache_lookups_total"]
         self._shed = self._counts["penstock_shed_total"]
@@ -172,6 +177,8 @@ class Metrics:
             self._cost[model, row.currency] += row.cost_nano
             if row.baseline_nano is not None:
                 self._save(row, shares, row.baseline_nano - row.cost_nano)
+        if row.avoided_nano:
+            self._avoided[row.currency,] += row.avoided_nano
         for attempt in attempts:
             self._observe_attempt(model, attempt)
 
@@ -183,9 +190,17 @@ class Metrics:
         """Count ledger rows that were given up."""
         self._counts["penstock_ledger_rows_lost_total"][()] += count
 
+    def budget_alert(self, budget: str) -> None:
+        """Count that an account of a budget reached one of its alerts."""
+        self._counts["penstock_budget_alerts_total"][budget,] += 1
+
     def watch(self, name: str, labels: Labels, read: Callable[[], float]) -> None:
         """Ask ``read`` for a gauge's value at every scrape, on the loop."""
         self._readings[name, labels] = read
+
+    def watch_all(self, name: str, read: Callable[[], Mapping[Labels, float]]) -> None:
+        """The same for a gauge whose labels come and go: ``read`` gives all of them with their values."""
+        self._surveys[name] = read
 
     def _save(self, row: ExchangeRow, shares: Sequence[ShareRow], saved_nano: int) -> None:
         """A saving belongs to the one share that was not paid in full; what retries wasted is not a saving."""
@@ -228,6 +243,8 @@ class Metrics:
         gauges: dict[str, dict[Labels, float]] = defaultdict(dict)
         for (name, labels), read in self._readings.items():
             gauges[name][labels] = read()
+        for name, survey in self._surveys.items():
+            gauges[name].update(survey())
         gauges["penstock_deployment_up"] = {(name,): float(up) for name, up in self._up.items()}
         self._gauges = gauges
 

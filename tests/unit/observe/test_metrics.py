@@ -130,6 +130,28 @@ async def test_gauges_are_read_at_the_scrape(metrics: Metrics) -> None:
     assert samples(metrics)["penstock_active_requests", ()] == 2
 
 
+async def test_a_gauge_may_have_labels_that_come_and_go(metrics: Metrics) -> None:
+    """A budget that is gone is not shown any more, one that is new is."""
+    ratios: dict[tuple[str, ...], float] = {("gone",): 0.5}
+    metrics.watch_all("penstock_budget_used_ratio", lambda: ratios)
+    await metrics.scrape()
+    ratios = {("all",): 0.25}
+    await metrics.scrape()
+    shown = {name: value for name, value in samples(metrics).items() if name[0] == "penstock_budget_used_ratio"}
+    assert shown == {("penstock_budget_used_ratio", ("all",)): 0.25}
+
+
+def test_what_budgets_avoided_and_told_is_counted(metrics: Metrics) -> None:
+    """Avoided is no saving; a refusal that nobody can price adds nothing."""
+    for avoided in (1_500_000_000, None, 0):
+        metrics.observe(exchange_row("ex", outcome="budget_exceeded", avoided_nano=avoided), [], [])
+    metrics.budget_alert("all")
+    seen = samples(metrics)
+    assert seen["penstock_avoided_total", ("CNY",)] == 1.5
+    assert seen["penstock_budget_alerts_total", ("all",)] == 1
+    assert not any(name == "penstock_saved_total" for name, _ in seen)
+
+
 def test_the_process_shows_itself(metrics: Metrics) -> None:
     """Memory and CPU beside our own."""
     assert samples(metrics)["process_resident_memory_bytes", ()] > 1e6
