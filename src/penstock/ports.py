@@ -272,6 +272,8 @@ class SpendRow:
     unpriced: int
     """Requests that no price covers: not in the amounts."""
     errors: int
+    avoided_nano: int = 0
+    """What budgets refused would likely have cost: never a saving."""
     currency: str = ""
     """Of the rows, whatever the config says now; empty = there are none."""
 

@@ -118,8 +118,8 @@ def test_spend_prints_rows_and_total(place: Place) -> None:
     report = place.json("spend", "--by", "model", "--since", "7d")
     assert report["rows"][0] == {
         "model": "flash", "requests": 2, "tokens": 300, "cost": "0.123456789", "cost_per_request": "0.061728394",
-        "baseline": "0.246913578", "saved": "0.123456789", "wasted": "0.000000000", "currency": "CNY", "unpriced": 0,
-        "errors": 0,
+        "baseline": "0.246913578", "saved": "0.123456789", "avoided": "0.000000000", "wasted": "0.000000000",
+        "currency": "CNY", "unpriced": 0, "errors": 0,
     }  # fmt: skip
     assert report["rows"][1]["wasted"] == "0.000000005"
     assert (report["total"]["requests"], report["total"]["errors"], report["total"]["cost"]) == (3, 1, "0.123456794")

@@ -13,7 +13,7 @@ use, and that the ledger adds up.
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from penstock.config.settings import Settings
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import Ledger
+from penstock.ports import Ledger, Posted
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
 from penstock.server.app import DataPlane
@@ -84,6 +84,14 @@ class KeptLedger:
     async def flush(self) -> None:
         """Nothing waits."""
         await self._behind.flush()
+
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """What the ledger behind says."""
+        return await self._behind.open_rows()
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """What the ledger behind says."""
+        return await self._behind.posted(scope, since, until, excluding=excluding)
 
 
 class House:

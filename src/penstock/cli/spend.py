@@ -28,7 +28,7 @@ NONE = "(none)"
 """How a table shows the group of requests that have none: no user named, no call made."""
 
 _SHOWN_DIGITS = 6
-_MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "tokens", "baseline")
+_MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "avoided", "tokens", "baseline")
 
 
 @click.group(invoke_without_command=True)

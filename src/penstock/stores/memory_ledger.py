@@ -2,34 +2,56 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import SpendQuery, SpendRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.ports import Posted, SpendQuery, SpendRow
+from penstock.stores.posted import by_value, check_scope
 from penstock.stores.rows import tags_text
 from penstock.stores.spend import QUARTER_S, check_query, grouped
 
+Row = TypeVar("Row", ExchangeRow, AttemptRow)
+
 
 class MemoryLedger:
-    """The ports Ledger and LedgerReader over lists."""
+    """The ports Ledger and LedgerReader over dicts."""
 
     def __init__(self) -> None:
         self.healthy = True
         self._exchanges: dict[str, ExchangeRow] = {}
         self._attempts: defaultdict[str, dict[str, AttemptRow]] = defaultdict(dict)
         self._shares: defaultdict[str, dict[tuple[str, str], ShareRow]] = defaultdict(dict)
+        self._open: dict[str, None] = {}
+        """Exchanges that are open or have an open attempt, or were and had: ``open_rows`` looks again."""
+
+    # --- the port Ledger
 
     def append(self, rows: Iterable[LedgerRow]) -> None:
-        """Keep the rows; one that is there already stays."""
+        """Keep the rows; one that is there already stays, unless it is open."""
         for row in rows:
             if isinstance(row, ExchangeRow):
-                self._exchanges.setdefault(row.id, row)
+                self._keep(self._exchanges, row.id, row)
             elif isinstance(row, AttemptRow):
-                self._attempts[row.exchange_id].setdefault(row.id, row)
+                self._keep(self._attempts[row.exchange_id], row.exchange_id, row)
             else:
                 self._shares[row.exchange_id].setdefault((row.attempt_id, row.lever), row)
 
     async def flush(self) -> None:
         """There is nothing more durable than this."""
+
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
+        self._open = {id_: None for id_ in self._open if self._is_open(id_)}
+        exchanges = sorted((self._exchanges[id_] for id_ in self._open), key=lambda row: (row.at, row.id))
+        return [(exchange, self._attempts_of(exchange.id)) for exchange in exchanges]
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """What attempts dispatched in [since, until) were charged. Raises StoreError for an unknown scope."""
+        check_scope(scope)
+        excluded = frozenset(excluding)
+        return by_value(scope, self._charges(scope, since, until, excluded))
+
+    # --- the port LedgerReader
 
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
         """The groups and their total. Raises StoreError for an unknown grouping or zone."""
@@ -39,23 +61,56 @@ class MemoryLedger:
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange."""
         row = self._exchanges.get(exchange_id)
-        attempts = sorted(self._attempts_of(exchange_id), key=lambda attempt: (attempt.started_at, attempt.id))
         shares = sorted(self._shares_of(exchange_id), key=lambda share: (share.attempt_id, share.lever))
-        return [*([row] if row else []), *attempts, *shares]
+        return [*([row] if row else []), *self._attempts_of(exchange_id), *shares]
 
-    def _attempts_of(self, exchange_id: str) -> Iterable[AttemptRow]:
-        return self._attempts.get(exchange_id, {}).values()
+    # --- within
+
+    def _keep(self, kept: dict[str, Row], exchange_id: str, row: Row) -> None:
+        before = kept.get(row.id)
+        if before is None or before.outcome == OPEN:
+            kept[row.id] = row
+        if row.outcome == OPEN:
+            self._open[exchange_id] = None
+
+    def _is_open(self, exchange_id: str) -> bool:
+        exchange = self._exchanges.get(exchange_id)
+        attempts = self._attempts_of(exchange_id)
+        return exchange is not None and OPEN in (exchange.outcome, *(attempt.outcome for attempt in attempts))
+
+    def _attempts_of(self, exchange_id: str) -> list[AttemptRow]:
+        attempts = self._attempts.get(exchange_id, {}).values()
+        return sorted(attempts, key=lambda attempt: (attempt.started_at, attempt.id))
 
     def _shares_of(self, exchange_id: str) -> Iterable[ShareRow]:
         return self._shares.get(exchange_id, {}).values()
 
+    def _charges(self, scope: str, since: float, until: float, excluded: frozenset[str]) -> Iterator[Posted]:
+        for exchange in self._exchanges.values():
+            value = self._scope_value(scope, exchange)
+            for attempt in self._attempts_of(exchange.id):
+                within = since <= attempt.started_at < until
+                if within and attempt.outcome != OPEN and attempt.id not in excluded:
+                    yield Posted(value, self._charge(attempt), attempt.usage.total)
+
+    def _charge(self, attempt: AttemptRow) -> int:
+        shares = self._shares_of(attempt.exchange_id)
+        return sum(share.amount_nano for share in shares if share.attempt_id == attempt.id)
+
+    @staticmethod
+    def _scope_value(scope: str, row: ExchangeRow) -> str:
+        """Raw, by the rules of ``sql/ledger.sql``."""
+        values = {"global": "", "team": row.team, "key": row.key_name, "user": row.user, "model": row.model}
+        return tags_text(row.tags) if scope == "tag" else values[scope]
+
     def _buckets(self, query: SpendQuery) -> Iterator[SpendRow]:
-        return (self._bucket(query.by, row) for row in self._exchanges.values() if query.since <= row.at < query.until)
+        ended = (row for row in self._exchanges.values() if row.outcome != OPEN)
+        return (self._bucket(query.by, row) for row in ended if query.since <= row.at < query.until)
 
     def _bucket(self, by: str, row: ExchangeRow) -> SpendRow:
         """One exchange, by the rules of ``sql/ledger.sql``."""
         cost, baseline = row.cost_nano, row.baseline_nano
-        failed = [attempt for attempt in self._attempts_of(row.id) if attempt.outcome != "ok"]
+        failed = [attempt for attempt in self._attempts_of(row.id) if attempt.outcome not in ("ok", OPEN)]
         return SpendRow(
             group=self._group(by, row),
             requests=1,
@@ -66,6 +121,7 @@ class MemoryLedger:
             wasted_nano=sum(attempt.charged_book_nano or 0 for attempt in failed),
             unpriced=int(cost is None or baseline is None),
             errors=int(row.outcome != "ok"),
+            avoided_nano=row.avoided_nano or 0,
             currency=row.currency,
         )
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import Clock, KeyStore, LedgerReader, Stores
+from penstock.ports import BudgetStore, Clock, KeyStore, LedgerReader, Stores
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
 from penstock.stores.location import sqlite_path
 from penstock.stores.lock import StoreLock
+from penstock.stores.memory_budgets import MemoryBudgets
 from penstock.stores.memory_keys import MemoryKeys
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
+from penstock.stores.sqlite_budgets import SqliteBudgets
 from penstock.stores.sqlite_keys import SqliteKeys
 from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader, book_currency
 from penstock.stores.sqlite_reader import SqliteReader
@@ -73,13 +75,27 @@ async def open_reader(url: str, directory: Path) -> AsyncIterator[LedgerReader]:
 @asynccontextmanager
 async def open_keys(url: str, directory: Path, *, write: bool) -> AsyncIterator[KeyStore]:
     """The keys of a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
+    async with _open_part(url, directory, write=write) as (writer, reader):
+        yield SqliteKeys(writer, reader)
+
+
+@asynccontextmanager
+async def open_budgets(url: str, directory: Path, *, write: bool) -> AsyncIterator[BudgetStore]:
+    """The budgets set in a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
+    async with _open_part(url, directory, write=write) as (writer, reader):
+        yield SqliteBudgets(writer, reader)
+
+
+@asynccontextmanager
+async def _open_part(url: str, directory: Path, *, write: bool) -> AsyncIterator[tuple[SqliteWriter, SqliteReader]]:
+    """What a command needs beside a server, or without one."""
     path = sqlite_path(url, directory)
     writer, reader = SqliteWriter(partial(connect, path, "full")), SqliteReader(path, "penstock-reads")
     if write:
         prepare(path)
         writer.start()
     try:
-        yield SqliteKeys(writer, reader)
+        yield writer, reader
     finally:
         if write:
             await writer.close()
@@ -110,6 +126,7 @@ async def _open_memory(wanted: _Wanted) -> Stores:
         ledger=ledger,
         reader=ledger,
         keys=MemoryKeys(),
+        budgets=MemoryBudgets(),
         results=results,
         sweep=partial(_sweep, answers, results),
         close=close,
@@ -127,7 +144,7 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
         raise
     writer = SqliteWriter(partial(connect, path, wanted.sync))
     reads, reports = SqliteReader(path, "penstock-reads"), SqliteReader(path, "penstock-reports")
-    ledger, changes = SqliteLedger(writer, wanted.on_lost), Changes(writer)
+    ledger, changes = SqliteLedger(writer, reports, wanted.on_lost), Changes(writer)
     answers = Answers(wanted.max_answer_bytes, SqliteBacking(changes, reads), wanted.clock.now)
     results = SqliteResults(changes, reads)
 
@@ -151,6 +168,7 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
         ledger=ledger,
         reader=SqliteLedgerReader(reports),
         keys=SqliteKeys(writer, reads),
+        budgets=SqliteBudgets(writer, reads),
         results=results,
         sweep=partial(_sweep, answers, results),
         close=close,

@@ -63,7 +63,7 @@ def _label(by: str, local: datetime) -> str:
 
 
 def _nothing(group: str) -> SpendRow:
-    return SpendRow(group, 0, 0, 0, 0, 0, 0, 0, 0)
+    return SpendRow(group, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _sum(group: str, left: SpendRow, right: SpendRow) -> SpendRow:

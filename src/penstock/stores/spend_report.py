@@ -24,6 +24,7 @@ def _sums(row: SpendRow, currency: str, digits: int) -> Report:
         "cost_per_request": round_half_even(row.cost_nano, row.requests) if row.requests else 0,
         "baseline": row.baseline_nano,
         "saved": row.saved_nano,
+        "avoided": row.avoided_nano,
         "wasted": row.wasted_nano,
     }
     return {

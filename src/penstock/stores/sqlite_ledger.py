@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
+
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery, SpendRow
+from penstock.ports import Posted, SpendQuery, SpendRow
+from penstock.stores.posted import by_value, check_scope
 from penstock.stores.queries import block_of, load_queries
 from penstock.stores.rows import (
     Values,
@@ -67,9 +70,10 @@ _EVER: Final = 1e18
 class SqliteLedger:
     """The port Ledger. Rows of one ``append`` are written in one transaction, or not yet."""
 
-    def __init__(self, writer: SqliteWriter, on_lost: OnLost, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, writer: SqliteWriter, reader: SqliteReader, on_lost: OnLost, max_rows: int = MAX_ROWS) -> None:
         """``max_rows``: how many may wait while the store cannot be written."""
         self._writer = writer
+        self._reader = SqliteLedgerReader(reader)
         self._on_lost = on_lost
         self._max_rows = max_rows
         self._waiting: deque[Sequence[LedgerRow]] = deque()
@@ -98,6 +102,17 @@ class SqliteLedger:
     async def flush(self) -> None:
         """Return when everything appended before is committed. Raises StoreError."""
         await self._writer.flush(self)
+
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
+        await self.flush()
+        return await self._reader.open_rows()
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """What attempts dispatched in [since, until) were charged. Raises StoreError."""
+        check_scope(scope)
+        await self.flush()
+        return await self._reader.posted(scope, since, until, excluding)
 
     def give_up(self, reason: str) -> None:
         """Hand what is still waiting to ``on_lost``; for the end, when there is no next time."""
@@ -214,6 +229,32 @@ class SqliteLedgerReader:
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange; none if there is no such exchange."""
         return await self._reader.run(lambda connection: self._rows_of(connection, exchange_id))
+
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
+        return await self._reader.run(self._open_rows)
+
+    async def posted(self, scope: str, since: float, until: float, excluding: Sequence[str]) -> Sequence[Posted]:
+        """What attempts dispatched in [since, until) were charged, without those ``excluding`` holds when it looks."""
+        bounds = {"scope": scope, "since": since, "until": until}
+        return by_value(scope, await self._reader.run(lambda connection: self._posted(connection, bounds, excluding)))
+
+    def _posted(
+        self, connection: sqlite3.Connection, bounds: dict[str, Any], excluding: Sequence[str]
+    ) -> Sequence[Posted]:
+        """First the view of the store is fixed, then the exclusions are read: who is in the one is in the other."""
+        connection.execute(self._queries["fix_view"]).fetchone()
+        named = {**bounds, "excluding": msgspec.json.encode(tuple(excluding)).decode()}
+        rows = connection.execute(self._queries["posted"], named)
+        return [Posted(str(value), amount_nano, tokens) for value, amount_nano, tokens in rows]
+
+    def _open_rows(self, connection: sqlite3.Connection) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        found = []
+        for (id_,) in connection.execute(self._queries["open_exchanges"]).fetchall():
+            rows = self._rows_of(connection, id_)
+            attempts = [row for row in rows if isinstance(row, AttemptRow)]
+            found += [(row, attempts) for row in rows if isinstance(row, ExchangeRow)]
+        return sorted(found, key=lambda pair: (pair[0].at, pair[0].id))
 
     def _buckets(self, connection: sqlite3.Connection, bounds: dict[str, Any]) -> Iterable[SpendRow]:
         rows = connection.execute(self._queries["spend"], bounds)

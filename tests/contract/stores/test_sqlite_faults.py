@@ -37,9 +37,11 @@ class Bench:
         self.break_it: Callable[[sqlite3.Connection], object] = lambda _connection: None
         self.lost: list[tuple[Sequence[LedgerRow], str]] = []
         self.writer = SqliteWriter(self._connect, interval_s=0.0)
-        self.ledger = SqliteLedger(self.writer, lambda rows, reason: self.lost.append((rows, reason)), max_rows=30)
-        self.changes = Changes(self.writer)
         self.reader = SqliteReader(path, "test-reads")
+        self.ledger = SqliteLedger(
+            self.writer, self.reader, lambda rows, reason: self.lost.append((rows, reason)), max_rows=30
+        )
+        self.changes = Changes(self.writer)
         self.writer.start(self.ledger, self.changes)
 
     async def requests(self) -> int:
@@ -150,7 +152,8 @@ async def test_it_heals_bit_by_bit_and_is_ill_until_all_is_written(tmp_path: Pat
         return connection
 
     writer = SqliteWriter(small, interval_s=0.0)
-    ledger, reader = SqliteLedger(writer, lambda _rows, reason: pytest.fail(reason)), SqliteReader(path, "test-reads")
+    reader = SqliteReader(path, "test-reads")
+    ledger = SqliteLedger(writer, reader, lambda _rows, reason: pytest.fail(reason))
     writer.start(ledger)
     try:
         seen = []

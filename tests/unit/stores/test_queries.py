@@ -8,8 +8,11 @@ import pytest
 from penstock.stores.queries import block_of, load_queries
 from penstock.stores.sqlite import connect, prepare
 
+NAMED = ("by", "scope", "excluding", "since", "until", "id", "key", "now", "tenant", "name", "at")
+"""Every parameter that a statement names."""
 
-@pytest.mark.parametrize("noun", ["ledger", "answers", "results", "keys"])
+
+@pytest.mark.parametrize("noun", ["ledger", "answers", "results", "keys", "budgets"])
 def test_every_statement_is_one_the_schema_knows(noun: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each compiles against the newest schema, and none is empty."""
     path = tmp_path_factory.mktemp(noun) / "store.db"
@@ -17,7 +20,9 @@ def test_every_statement_is_one_the_schema_knows(noun: str, tmp_path_factory: py
     with closing(connect(path)) as connection:
         for name, sql in load_queries(noun).items():
             assert name.isidentifier()
-            parameters = dict.fromkeys(("by", "since", "until", "id", "key", "now", "tenant", "name", "at"))
+            parameters = dict.fromkeys(
+                ("by", "scope", "excluding", "since", "until", "id", "key", "now", "tenant", "name", "at")
+            )
             values = [None] * sql.count("?") if "?" in sql else parameters
             connection.execute(f"EXPLAIN {sql}", values)
 

@@ -1,22 +1,75 @@
--- Writing. A row that is there already stays: writing a group again after a doubtful commit changes nothing.
+-- Writing. A row that is there already stays, unless it is open: then the next one takes its place. So writing a group again
+-- after a doubtful commit changes nothing.
 
 -- name: insert_exchange
 INSERT INTO exchanges (
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (at, id) DO NOTHING
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (at, id) DO UPDATE SET
+    endpoint = excluded.endpoint,
+    model = excluded.model,
+    deployment = excluded.deployment,
+    key_id = excluded.key_id,
+    key_name = excluded.key_name,
+    team = excluded.team,
+    user = excluded.user,
+    tags = excluded.tags,
+    outcome = excluded.outcome,
+    status = excluded.status,
+    cache = excluded.cache,
+    streamed = excluded.streamed,
+    attempts = excluded.attempts,
+    input_miss = excluded.input_miss,
+    input_hit = excluded.input_hit,
+    cache_write = excluded.cache_write,
+    output = excluded.output,
+    reasoning = excluded.reasoning,
+    estimated = excluded.estimated,
+    baseline_nano = excluded.baseline_nano,
+    cost_nano = excluded.cost_nano,
+    currency = excluded.currency,
+    duration_s = excluded.duration_s,
+    first_byte_s = excluded.first_byte_s,
+    overhead_s = excluded.overhead_s,
+    degraded = excluded.degraded,
+    avoided_nano = excluded.avoided_nano
+WHERE exchanges.outcome = 'open'
 
 -- name: insert_attempt
 INSERT INTO attempts (
     exchange_id, id, started_at, ended_at, provider, deployment, region, outcome, status, upstream_id,
     input_miss, input_hit, cache_write, output, reasoning, estimated, charged_nano, currency, fx_rate,
-    charged_book_nano, price_source
+    charged_book_nano, price_source, held_nano, held_tokens, stops, overrun
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (exchange_id, id) DO NOTHING
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (exchange_id, id) DO UPDATE SET
+    started_at = excluded.started_at,
+    ended_at = excluded.ended_at,
+    provider = excluded.provider,
+    deployment = excluded.deployment,
+    region = excluded.region,
+    outcome = excluded.outcome,
+    status = excluded.status,
+    upstream_id = excluded.upstream_id,
+    input_miss = excluded.input_miss,
+    input_hit = excluded.input_hit,
+    cache_write = excluded.cache_write,
+    output = excluded.output,
+    reasoning = excluded.reasoning,
+    estimated = excluded.estimated,
+    charged_nano = excluded.charged_nano,
+    currency = excluded.currency,
+    fx_rate = excluded.fx_rate,
+    charged_book_nano = excluded.charged_book_nano,
+    price_source = excluded.price_source,
+    held_nano = excluded.held_nano,
+    held_tokens = excluded.held_tokens,
+    stops = excluded.stops,
+    overrun = excluded.overrun
+WHERE attempts.outcome = 'open'
 
 -- name: insert_share
 INSERT INTO shares (exchange_id, attempt_id, lever, amount_nano)
@@ -51,13 +104,14 @@ SELECT
     coalesce(sum(e.baseline_nano), 0),
     coalesce(sum(e.baseline_nano - e.cost_nano), 0),
     coalesce(sum((
-        SELECT sum(a.charged_book_nano) FROM attempts AS a WHERE a.exchange_id = e.id AND a.outcome <> 'ok'
+        SELECT sum(a.charged_book_nano) FROM attempts AS a WHERE a.exchange_id = e.id AND a.outcome NOT IN ('ok', 'open')
     )), 0),
     sum(e.cost_nano IS NULL OR e.baseline_nano IS NULL),
     sum(e.outcome <> 'ok'),
+    coalesce(sum(e.avoided_nano), 0),
     e.currency
 FROM exchanges AS e
-WHERE e.at >= :since AND e.at < :until
+WHERE e.at >= :since AND e.at < :until AND e.outcome <> 'open'
 GROUP BY bucket, e.currency
 
 -- The first row's, which no later start may change.
@@ -68,7 +122,7 @@ SELECT currency FROM exchanges ORDER BY at LIMIT 1
 SELECT
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano
 FROM exchanges
 WHERE at BETWEEN :since AND :until AND id = :id
 
@@ -76,7 +130,7 @@ WHERE at BETWEEN :since AND :until AND id = :id
 SELECT
     exchange_id, id, started_at, ended_at, provider, deployment, region, outcome, status, upstream_id,
     input_miss, input_hit, cache_write, output, reasoning, estimated, charged_nano, currency, fx_rate,
-    charged_book_nano, price_source
+    charged_book_nano, price_source, held_nano, held_tokens, stops, overrun
 FROM attempts
 WHERE exchange_id = :id
 ORDER BY started_at, id
@@ -86,3 +140,31 @@ SELECT exchange_id, attempt_id, lever, amount_nano
 FROM shares
 WHERE exchange_id = :id
 ORDER BY attempt_id, lever
+
+-- name: fix_view
+SELECT value FROM counters LIMIT 1
+
+-- name: open_exchanges
+SELECT id FROM exchanges WHERE outcome = 'open'
+UNION
+SELECT exchange_id FROM attempts WHERE outcome = 'open'
+
+-- What attempts were charged, by value of a scope; tags come as the whole set. `excluding` is a JSON array of ids.
+-- name: posted
+SELECT
+    CASE :scope
+        WHEN 'global' THEN ''
+        WHEN 'team' THEN e.team
+        WHEN 'key' THEN e.key_name
+        WHEN 'user' THEN e.user
+        WHEN 'model' THEN e.model
+        WHEN 'tag' THEN e.tags
+    END AS bucket,
+    coalesce(sum((
+        SELECT sum(s.amount_nano) FROM shares AS s WHERE s.exchange_id = a.exchange_id AND s.attempt_id = a.id
+    )), 0),
+    sum(a.input_miss + a.input_hit + a.cache_write + a.output)
+FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
+WHERE a.started_at >= :since AND a.started_at < :until AND a.outcome <> 'open'
+    AND a.id NOT IN (SELECT value FROM json_each(:excluding))
+GROUP BY bucket
