@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from penstock.config.budgets import Around, budget_of
 from penstock.config.checks import rates
 from penstock.config.endpoints import base_urls, billing_currency, price_book
 from penstock.config.kinds import Kind
@@ -41,7 +42,7 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
     """The settings of a file in which ``check`` found nothing wrong; ``load`` alone knows whether they simulate."""
     providers = {name: _provider(name, section, kinds, file, directory) for name, section in file.providers.items()}
     models = _models(file, providers)
-    return Settings(
+    settings = Settings(
         source=source,
         directory=directory,
         server=_server(file),
@@ -61,8 +62,12 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
         retry=RetrySettings(attempts=file.retry.attempts, backoff_s=file.retry.backoff, budget=file.retry.budget),
         keys=tuple(map(_key, file.keys)),
         simulated=False,
-        warnings=tuple(_warnings(providers, models)),
+        budget_wait_s=file.budget_wait,
+        bound=file.bound,
+        warnings=tuple(_warnings(file, providers, models)),
     )
+    around = Around.of(settings)
+    return replace(settings, budgets=tuple(budget_of(section, around) for section in file.budgets))
 
 
 def _server(file: File) -> ServerSettings:
@@ -137,6 +142,7 @@ def _model(name: str, section: ModelSection, file: File, providers: Mapping[str,
         stream_upstream=section.stream_upstream,
         exact=_exact(section.cache.exact, file) if section.cache.exact else None,
         timeouts=_timeouts(file, section),
+        cheaper=section.cheaper or "",
     )
 
 
@@ -153,6 +159,7 @@ def _cache(file: File) -> CacheSettings:
         share=cache.share,
         by_key=MappingProxyType({name: _exact(section, file) for name, section in cache.by_key.items()}),
         by_tag=MappingProxyType({tag: _exact(section, file) for tag, section in cache.by_tag.items()}),
+        stale_s=cache.exact.stale,
     )
 
 
@@ -182,13 +189,18 @@ def _key(section: KeySection) -> StaticKey:
     )
 
 
-def _warnings(providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]) -> Iterator[str]:
+def _warnings(
+    file: File, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
+) -> Iterator[str]:
     used = {deployment.provider.name for model in models.values() for deployment in model.deployments}
     for name, provider in providers.items():
         if name not in used:
             yield f"providers.{name}: no model is served there"
         if provider.api_key and any(_in_the_clear(url) for url in provider.base_urls.values()):
             yield f"providers.{name}: its key travels unencrypted; use an https URL"
+    for budget in file.budgets:
+        if budget.ladder.stale is not None and not file.cache.exact.stale:
+            yield f"budgets: {budget.name} accepts stale answers, and none are kept; set cache.exact.stale"
 
 
 def _in_the_clear(url: str) -> bool:

@@ -1,55 +1,22 @@
 """What one setting must know of another. Every mistake is noted; what follows from a mistake noted before is not."""
 
-import pathlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final
 
-from penstock.config.document import Document, Path
+from penstock.config.budgets import Around, check_budget
+from penstock.config.checked import Checked
+from penstock.config.document import Path
 from penstock.config.endpoints import at_home, base_urls, billing_currency, is_priced
 from penstock.config.fields import nearest
 from penstock.config.kinds import Kind
 from penstock.config.prices import price_books
 from penstock.config.schema import DEFAULT_FX, File, ModelSection, ProviderSection
+from penstock.config.stepping_down import check_cheaper
 from penstock.config.units import is_loopback
 
 _RESERVED: Final = ("model", "messages", "stream")
 """Request fields that an alias may not set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What is checked, and where mistakes are noted."""
-
-    document: Document
-    file: File
-    kinds: Mapping[str, Kind]
-    directory: pathlib.Path
-
-    def wrong(self, path: Path, what: str) -> None:
-        """Note a mistake."""
-        self.document.wrong(path, what)
-
-    def intact(self, *path: str | int) -> bool:
-        """Whether nothing at or under ``path`` was cut out as wrong."""
-        return not self.document.damaged(path)
-
-    def named(self, section: str, found: Mapping[str, object]) -> tuple[str, ...]:
-        """The entries of a top-level mapping, those cut out as wrong too."""
-        written = (str(path[1]) for path in self.document.cut if len(path) > 1 and path[0] == section)
-        return tuple(dict.fromkeys((*found, *written)))
-
-    def names_all_models(self) -> bool:
-        """Whether no alias may stand in what was cut out."""
-        paths = (path for path in self.document.cut if path[0] == "models")
-        return not any(len(path) <= len(("models", "m")) or path[2:] == ("aliases",) for path in paths)
-
-    def providers(self) -> Iterator[tuple[Path, ProviderSection, Kind]]:
-        """Every provider of a known kind, and where it stands."""
-        for name, section in self.file.providers.items():
-            if kind := self.kinds.get(section.kind):
-                yield ("providers", name), section, kind
 
 
 def check(subject: Checked) -> None:
@@ -66,8 +33,10 @@ def check(subject: Checked) -> None:
     for name, model in subject.file.models.items():
         _check_deployments(subject, name, model)
         _check_baseline(subject, name, model)
+        check_cheaper(subject, name, model)
     _check_aliases(subject)
     _check_static_keys(subject)
+    _check_budgets(subject)
 
 
 def _check_server(subject: Checked) -> None:
@@ -190,7 +159,7 @@ def _check_aliases(subject: Checked) -> None:
 
 
 def _check_static_keys(subject: Checked) -> None:
-    known = _served_names(subject)
+    known = subject.served_names()
     names: dict[str, int] = {}
     digests: dict[str, int] = {}
     for key in subject.file.keys:
@@ -208,9 +177,22 @@ def _check_static_keys(subject: Checked) -> None:
                 subject.wrong((*key.at, "models", index), what)
 
 
-def _served_names(subject: Checked) -> tuple[str, ...]:
-    """Every name a client may ask for."""
-    names = dict.fromkeys(subject.named("models", subject.file.models))
-    for model in subject.file.models.values():
-        names |= dict.fromkeys(model.aliases)
-    return tuple(names)
+def _check_budgets(subject: Checked) -> None:
+    around = _around(subject)
+    names: dict[str, int] = {}
+    for section in subject.file.budgets:
+        place = int(section.at[-1])
+        if names.setdefault(section.name, place) != place:
+            what = f"is the name of budgets[{names[section.name]}] too; rename one of them"
+            subject.wrong((*section.at, "name"), what)
+        check_budget(subject.document, section, around)
+
+
+def _around(subject: Checked) -> Around:
+    money = subject.intact("currency") and subject.intact("fx")
+    return Around(
+        currency=subject.file.currency,
+        fx=rates(subject.file) if money else None,
+        models=subject.served_names() if subject.names_all_models() else None,
+        steps_down=subject.may_step_down(),
+    )

@@ -4,6 +4,8 @@ Mistakes are collected, not raised: one reading of the file names them all.
 """
 
 from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
 
 from penstock.errors import ConfigError
 
@@ -77,6 +79,27 @@ class Document:
         places = {line: f"{self.source}:{line}" if line else self.source for line, _ in self.mistakes}
         ordered = sorted(self.mistakes, key=lambda mistake: mistake[0])
         return ConfigError([f"{places[line]}: {what}" for line, what in ordered])
+
+
+def tree_of(value: Any, path: Path) -> Tree:
+    """A JSON value as the tree of what a file would say. Raises RecursionError when it nests too deep."""
+    if isinstance(value, dict):
+        tree = Map(path)
+        tree.update({name: tree_of(item, (*path, name)) for name, item in value.items()})
+        return tree
+    if isinstance(value, list | tuple):
+        items = Seq(path)
+        items.extend(tree_of(item, (*path, place)) for place, item in enumerate(value))
+        items.positions = list(range(len(items)))
+        return items
+    return None if value is None else Scalar(_written(value), path, plain=not isinstance(value, str))
+
+
+def _written(value: str | float | bool) -> str:  # noqa: FBT001 - one of JSON's values
+    """How a file would spell it: never with an exponent."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value)
 
 
 def show(path: Path) -> str:

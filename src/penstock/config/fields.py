@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from penstock.config import formats, units
+from penstock.config import allowance, formats, units
 from penstock.config.document import Map, Scalar, Seq
 from penstock.config.settings import Address, Secret
 
@@ -22,6 +23,8 @@ Parse = Callable[[str], Any]
 _LONGEST_SHOWN: Final = 60
 _ON: Final = frozenset(("true", "yes", "on"))
 _OFF: Final = frozenset(("false", "no", "off"))
+_FRACTION: Final = re.compile(r"[0-9]{1,2}(\.[0-9]{1,6})?")
+_MOST_FRACTION: Final = 10
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
 
 
@@ -221,6 +224,13 @@ def parse_share(text: str) -> float:
     return float(amount)
 
 
+def parse_fraction(text: str) -> float:
+    """A part of a limit, above 0 and up to 10. Raises ValueError otherwise."""
+    if not _FRACTION.fullmatch(text) or not 0 < float(text) <= _MOST_FRACTION:
+        raise ValueError("is no fraction of the limit; write a number above 0 and up to 10, such as 0.8")
+    return float(text)
+
+
 Text = Annotated[str, Parsed("text", formats.parse_text, text=True)]
 Label = Annotated[str, Parsed("text", formats.parse_label, text=True)]
 ModelName = Annotated[str, Named(formats.parse_model_name)]
@@ -228,18 +238,23 @@ ProviderName = Annotated[str, Named(formats.parse_provider_name)]
 HeaderName = Annotated[str, Named(formats.parse_header_name)]
 KeyName = Annotated[str, Named(formats.parse_text)]
 Tag = Annotated[str, Named(formats.parse_tag)]
+EntryName = Annotated[str, Named(formats.parse_label)]
 CurrencyName = Annotated[str, Named(formats.parse_currency)]
 
 Boolean = Annotated[bool, Switch()]
 Count = Annotated[int, Parsed("number, 1 or more", AtLeast(1, units.parse_whole))]
 Whole = Annotated[int, Parsed("number, 0 or more", AtLeast(0, units.parse_whole))]
 Share = Annotated[float, Parsed("number from 0 to 1", parse_share)]
+Fraction = Annotated[float, Parsed("number above 0, up to 10", parse_fraction)]
+Allowance = Annotated[allowance.Allowance, Parsed("`AMOUNT CURRENCY` or `NUMBER tokens`", allowance.parse_allowance)]
 Price = Annotated[Decimal, Parsed("amount", AtLeast(0, units.parse_amount))]
 Rate = Annotated[Decimal, Parsed("amount above 0", Positive(units.parse_amount))]
 Currency = Annotated[str, Parsed("currency code", formats.parse_currency)]
 Duration = Annotated[float, Parsed("duration", units.parse_duration, units.format_duration)]
 Patience = Annotated[float, Parsed("duration above 0", Positive(units.parse_duration), units.format_duration)]
 Size = Annotated[int, Parsed("size", Positive(units.parse_size), units.format_size)]
+BudgetName = Annotated[str, Parsed("name", formats.parse_budget_name, text=True)]
+Zone = Annotated[ZoneInfo, Parsed("IANA time zone", formats.parse_zone)]
 ListenAddress = Annotated[Address, Parsed("`host:port`", units.parse_address)]
 Network = Annotated[str, Parsed("address or network", formats.parse_network)]
 Origin = Annotated[str, Parsed("origin or `*`", formats.parse_origin)]

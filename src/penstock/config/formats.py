@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
 
 from penstock.config.settings import Secret
 
@@ -16,7 +17,7 @@ _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]{0,8192}")
 _OUR_HEADERS: Final = frozenset((
     "host", "content-length", "content-type", "transfer-encoding", "connection", "accept-encoding",
 ))  # fmt: skip
-_PROVIDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ENDPOINTS: Final = ("/chat/completions", "/completions", "/embeddings", "/messages", "/models")
@@ -46,9 +47,24 @@ def parse_model_name(text: str) -> str:
 
 def parse_provider_name(text: str) -> str:
     """The name of a provider: it becomes a part of ``provider/model`` and a metric label."""
-    if not _PROVIDER.fullmatch(text):
+    if not _NAME.fullmatch(text):
         raise ValueError("is no provider name; use letters, digits, `.`, `_` and `-`, 64 at most")
     return text
+
+
+def parse_budget_name(text: str) -> str:
+    """The name of a budget: it becomes a metric label and a part of a path."""
+    if not _NAME.fullmatch(text):
+        raise ValueError("is no budget name; use letters, digits, `.`, `_` and `-`, 64 at most")
+    return text
+
+
+def parse_zone(text: str) -> ZoneInfo:
+    """An IANA time zone."""
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is no time zone; write an IANA name, such as Asia/Shanghai") from None
 
 
 def parse_currency(text: str) -> str:

@@ -53,3 +53,7 @@ class Kind:
     generic: bool = False
     """Any server of this dialect may stand behind it: at a ``base_url`` of the operator's own neither the row's
     default models nor its price book apply."""
+    cap_field: str = "max_tokens"
+    """The field of a chat request that caps its output, where the client sent none."""
+    thinking_off: Mapping[str, Any] = field(default_factory=dict)
+    """The top-level fields of a chat request that turn thinking off; none = nobody knows how."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from penstock.config.assembly import assemble
-from penstock.config.checks import Checked, check
+from penstock.config.checked import Checked
+from penstock.config.checks import check
 from penstock.config.completion import SIMULATED, complete
 from penstock.config.document import Document
 from penstock.config.environment import Environment

@@ -103,7 +103,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if value is None or isinstance(value, Section) or value in ((), {}, ""):
         return ""
-    return f"`{_fields(field)[-1].print(value)}`"
+    print_one = _fields(field)[-1].print
+    return f"`[{', '.join(map(print_one, value))}]`" if isinstance(value, tuple) else f"`{print_one(value)}`"
 
 
 def _meanings() -> dict[tuple[str, str], str]:

@@ -5,13 +5,16 @@ What one setting cannot know about another is checked in ``checks.py``.
 
 from decimal import Decimal
 from typing import Annotated, Any, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
 from penstock.config.document import Map, Path, Scalar
 from penstock.config.fields import (
+    Allowance,
     BaseUrl,
     Boolean,
+    BudgetName,
     Choice,
     Count,
     Credential,
@@ -19,6 +22,8 @@ from penstock.config.fields import (
     CurrencyName,
     Digest,
     Duration,
+    EntryName,
+    Fraction,
     HeaderName,
     HeaderValue,
     KeyName,
@@ -41,12 +46,15 @@ from penstock.config.fields import (
     Tag,
     Text,
     Whole,
+    Zone,
     is_off,
     is_on,
     wrong,
 )
 from penstock.config.kinds import DIALECTS
 from penstock.config.settings import Address
+from penstock.core.budget import SCOPES
+from penstock.core.windows import WINDOWS
 
 DEFAULT_FX = {"USD": Decimal("7.10")}
 """For the default book currency, CNY."""
@@ -101,6 +109,10 @@ Dialect = Annotated[str, Parsed("`chat`, `completions`, `embeddings` or `message
 AfterDisconnect = Annotated[str, Parsed("`completes` or `stops`", Choice(("completes", "stops")))]
 BilledAt = Annotated[str, Parsed("`completion` or `start`", Choice(("completion", "start")))]
 CacheShare = Annotated[str, Parsed("`key`, `team` or `all`", Choice(("key", "team", "all")))]
+Scope = Annotated[str, Parsed("`global`, `team`, `key`, `user`, `model` or `tag`", Choice(SCOPES))]
+Window = Annotated[str, Parsed("`hour`, `day`, `week`, `month` or `total`", Choice(WINDOWS))]
+Unlisted = Annotated[str, Parsed("`default` or `deny`", Choice(("default", "deny")))]
+Bound = Annotated[str, Parsed("`bytes` or `calibrated`", Choice(("bytes", "calibrated")))]
 Balance = Annotated[
     str,
     Parsed(
@@ -213,6 +225,8 @@ class ExactCacheSection(Section):
     """How long an answer may be served again."""
     max_bytes: Size = 256 * 1024 * 1024
     """The memory it may hold; what was used longest ago goes first."""
+    stale: Duration = 0.0
+    """How long past its time an answer is kept, for budgets whose `ladder` accepts stale ones; `0s` = not at all."""
 
 
 Exact = Annotated[ExactSection, BeforeValidator(_switched)]
@@ -277,15 +291,55 @@ class ModelSection(Section):
     baseline: Text | None = None
     """The deployment, as `provider/model`, that savings are measured against. Absent: the first."""
     default_output: Count = 8192
-    """Not used yet. The output cap of a budgeted request that sets none, in tokens."""
+    """The output cap of a request that sets none, in tokens, where a hard budget applies to it."""
     stream_upstream: Boolean = False
     """Fetch whole answers as a stream and fold them, so that length alone never times out."""
+    cheaper: Text | None = None
+    """The model, or alias of another one, that takes its requests when a budget's `ladder` says so."""
     aliases: dict[ModelName, RequestFields] = {}
     """Other names for it, each with the request fields it sets; `{}` = none."""
     cache: ModelCacheSection = ModelCacheSection()
     """Overrides of `cache`."""
     timeouts: TimeoutsOverrideSection = TimeoutsOverrideSection()
     """Overrides of `timeouts`."""
+
+
+class LadderSection(Section):
+    """Steps down before any refusal, each from a fraction of the limit on; those absent are never taken."""
+
+    stale: Fraction | None = None
+    """Accept stored answers that are past their time (`cache.exact.stale`)."""
+    thinking_off: Fraction | None = None
+    """Switch thinking off."""
+    cheaper: Fraction | None = None
+    """Ask the model's `cheaper` one instead."""
+    refuse: Fraction | None = None
+    """Refuse already here: 429."""
+
+
+class BudgetSection(Section):
+    """A limit of money or tokens per window. Several may apply to a request: all must admit it."""
+
+    name: BudgetName
+    """Its name in commands, metrics and refusals."""
+    scope: Scope = "global"
+    """What has a limit of its own: each team, key, end user (the request's `user`), model or tag, or all together."""
+    limit: Allowance
+    """How much may be spent in a window; `0 CNY` or `0 tokens` = nothing. Money is converted to the book by `fx`."""
+    window: Window = "month"
+    """When it begins anew; `total` = never."""
+    timezone: Zone = ZoneInfo("UTC")
+    """Whose hours, days, weeks (from Monday) and months."""
+    hard: Boolean = True
+    """Whether it refuses. A soft one only warns."""
+    alerts: tuple[Fraction, ...] = (0.8, 1.0)
+    """Fractions of the limit at which the log and a metric say so, once per window."""
+    unlisted: Unlisted = "default"
+    """For those without an entry: `default` = they have `limit` each, `deny` = they may spend nothing."""
+    entries: dict[EntryName, Allowance] = {}
+    """Limits of single teams, keys, users, models or tags (`tag=value`), in the unit of `limit`."""
+    ladder: LadderSection = LadderSection()
+    """Steps down before any refusal. None by default."""
 
 
 class LimitsSection(Section):
@@ -350,8 +404,12 @@ class File(Section):
     """What clients may ask for. None: the default models of the providers' kinds."""
     cache: CacheSection = CacheSection()
     """Answers that are served again."""
-    budgets: Later = None
-    """Limits of money and tokens."""
+    budgets: tuple[BudgetSection, ...] = ()
+    """Limits of money and tokens. `penstock budgets set` adds to them, replaces them and removes them."""
+    budget_wait: Duration = 5.0
+    """How long a request that fits but for what others hold waits for them before it is refused."""
+    bound: Bound = "bytes"
+    """What a prompt is held as until it is billed: `bytes` never too little, `calibrated` by what was observed."""
     limits: LimitsSection = LimitsSection()
     """Bounds of the whole gateway."""
     timeouts: TimeoutsSection = TimeoutsSection()

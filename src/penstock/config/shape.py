@@ -6,12 +6,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from penstock.config.document import Path
 from penstock.config.fields import Field
-from penstock.config.schema import File, Section
+from penstock.config.schema import Section
 
 
-def section_at(path: Path) -> type[Section] | None:
-    """The section that stands at ``path``; None when something else does."""
-    annotation: Any = File
+def section_at(root: type[Section], path: Path) -> type[Section] | None:
+    """The section that stands at ``path`` under ``root``; None when something else does."""
+    annotation: Any = root
     for step in path:
         section, items = section_in(annotation), items_of(annotation)
         if section is not None and step in section.model_fields:

@@ -5,19 +5,22 @@ What is wrong is noted and cut out, and the rest is read again, so that one wron
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from penstock.config.document import Document, Map, Path, Scalar, Seq, Tree
 from penstock.config.fields import nearest
-from penstock.config.schema import File
+from penstock.config.schema import File, Section
 from penstock.config.shape import section_at
+
+_Root = TypeVar("_Root", bound=Section)
 
 _STAND_INS: Final[Mapping[str, Callable[[Path], Tree]]] = {
     "deployments": Seq,
     "key_sha256": lambda path: Scalar("0" * 64, path, plain=True),
+    "limit": lambda path: Scalar("0 tokens", path, plain=True),
 }
 """In the place of what is missing, so that the rest of its section can still be checked; ``checks.py`` looks away."""
 _SHAPES: Final = {
@@ -28,15 +31,20 @@ _SHAPES: Final = {
 
 def read_file(document: Document) -> File:
     """The file without what is wrong in it; that is noted in ``document``."""
+    return read_section(document, File)
+
+
+def read_section(document: Document, root: type[_Root]) -> _Root:
+    """The same of a document that is one section. Raises ConfigError when too little of it is left."""
     while True:
         try:
-            return File.model_validate(document.root)
+            return root.model_validate(document.root)
         except ValidationError as error:
             details = error.errors(include_url=False, include_context=False, include_input=False)
         found = [(_path(document.root, each["loc"]), each) for each in details]
         for path, each in found:
             if not document.damaged(path):
-                document.wrong(path, _sentence(path, each))
+                document.wrong(path, _sentence(root, path, each))
         cuts = [_cut(document, path, each["type"]) for path, each in found]
         if not any(cuts):
             raise document.error()
@@ -53,19 +61,21 @@ def _path(node: Tree, location: tuple[str | int, ...]) -> Path:
     return path
 
 
-def _sentence(path: Path, details: ErrorDetails) -> str:
+def _sentence(root: type[Section], path: Path, details: ErrorDetails) -> str:
     if details["type"] == "missing":
         return f"is missing; add `{path[-1]}: ...`"
     if details["type"] == "extra_forbidden":
-        section = section_at(path[:-1])
+        section = section_at(root, path[:-1])
         known = section.known() if section else ()
         return "is no setting" + (nearest(str(path[-1]), known) or f"; known here: {', '.join(known)}")
     return _SHAPES.get(details["type"], details["msg"])
 
 
 def _cut(document: Document, path: Path, kind: str) -> bool:
-    """Take a wrong setting out of the tree, or the section that lacks one; False when it is out already."""
+    """Take a wrong setting out of the tree, or the section that lacks one; False when nothing can be taken out."""
     document.cut.add(path)
+    if not path:
+        return False
     if kind == "missing":
         return _stand_in(document, path) or _cut(document, path[:-1], "")
     *outer, last = path
