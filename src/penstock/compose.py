@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from penstock.background.recovery import recover
 from penstock.background.ticker import Ticker
 from penstock.clock import SystemClock, SystemRng, TimeIds
+from penstock.config.budget_records import budgets_in_force
 from penstock.config.fixed import in_force, needs_restart
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
@@ -28,10 +30,13 @@ from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.limit import Gate, Limit
 from penstock.pipeline.once import Once
 from penstock.pipeline.record import Record, StatusOf
+from penstock.pipeline.reserve import Reserve
 from penstock.pipeline.route import Route
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
+from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
+from penstock.pipeline.treasury import Treasury
 from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
@@ -42,6 +47,7 @@ from penstock.stores.pepper import open_pepper
 log = logging.getLogger(__name__)
 
 REFRESH_KEYS_S = 1.0
+JOURNAL_S = 1.0
 SWEEP_S = 30.0
 
 
@@ -57,6 +63,8 @@ class World:
     """None = the shipped price lists."""
     reached: FailPoint = lambda _step: None
     """Where a test ends the process."""
+    tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
+    """Exact prompt tokens, by provider kind."""
 
 
 @dataclass(slots=True)
@@ -68,6 +76,8 @@ class Standing:
     firsts: Firsts = field(default_factory=dict)
     gate: Gate = field(default_factory=Gate)
     keys: Standings = field(default_factory=dict)
+    calibrations: Calibrations = field(default_factory=dict)
+    running: Running = field(default_factory=dict)
 
 
 class Gateway:
@@ -93,22 +103,28 @@ class Gateway:
         self.ids: Ids = world.ids or TimeIds(world.clock.now)
         self.standing = Standing(RetryBudget(settings.retry.budget))
         self.keyring = KeyRing(pepper, settings.keys)
+        self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert)
         self.metrics = metrics
         self._world = world
         self._status_of = status_of
         self._warned: set[str] = set()
+        self._budgets_version = -1
         self._reloading = asyncio.Lock()
         self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
         self._tickers = [
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
+            Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets"),
+            Ticker(self.clock, JOURNAL_S, self._journal, "journal"),
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
         ]
 
     async def start(self) -> None:
-        """Read the keys and start the background loops."""
+        """Settle what a dead process left, read the keys and the budgets, and start the background loops."""
+        await recover(self.stores.ledger, self.clock)
         await self.refresh_keys(always=True)
+        await self.refresh_budgets(always=True)
         for ticker in self._tickers:
             ticker.start()
 
@@ -124,6 +140,13 @@ class Gateway:
         version = await self.stores.keys.version()
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
+
+    async def refresh_budgets(self, *, always: bool = False) -> None:
+        """Hold everyone to the config's budgets, and to what any process set in the store."""
+        version = await self.stores.budgets.version()
+        if always or version != self._budgets_version:
+            await self.treasury.adopt(budgets_in_force(self.settings, await self.stores.budgets.list()))
+            self._budgets_version = version
 
     async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
         """Read the config anew, in a thread, and adopt it: what then holds, and what waits for a restart.
@@ -150,6 +173,7 @@ class Gateway:
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.budget.share = settings.retry.budget
         self.metrics.adopt(settings)
+        await self.refresh_budgets(always=True)
         self.pipeline = self._pipeline(settings)
         return restart
 
@@ -161,10 +185,24 @@ class Gateway:
         accounts = Accounts(self.book, settings.currency, settings.fx)
         sharing = Sharing(settings.cache)
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
+        teller = Teller(
+            clock=clock,
+            ids=self.ids,
+            ledger=stores.ledger,
+            accounts=accounts,
+            treasury=self.treasury,
+            calibrations=standing.calibrations,
+            running=standing.running,
+            tokenizers=self._world.tokenizers,
+            wait_s=settings.budget_wait_s,
+            calibrated=settings.bound == "calibrated",
+            strict=settings.ledger.on_failure == "refuse",
+            reached=self._world.reached,
+        )
         stages: list[Stage] = [
             Record(clock, stores.ledger, self.metrics, accounts, self._status_of),
             Identify(clock, self.keyring),
-            Admit(settings.models),
+            Admit(settings.models, self.treasury),
             Once(clock, stores.results, standing.firsts),
             Limit(clock, settings.limits, standing.gate, standing.keys, guarded),
         ]
@@ -174,13 +212,15 @@ class Gateway:
             stages.append(Join(clock, standing.flights, sharing))
         stages += [
             Route(),
+            Reserve(teller, self.treasury),
             Attempt(
                 clock=clock,
                 rng=self._world.rng,
-                ids=self.ids,
                 transport=self._transport,
                 adapters={kind: adapter(kind) for kind in KINDS},
+                kinds=KINDS,
                 accounts=accounts,
+                teller=teller,
                 retry=settings.retry,
                 budget=standing.budget,
             ),
@@ -193,9 +233,15 @@ class Gateway:
             return given
         return self._sim if provider.kind == "sim" else self._http
 
+    async def _journal(self) -> None:
+        """Note how far the calls have come that a crash would cut."""
+        for note in tuple(self.standing.running.values()):
+            note()
+
     async def _sweep(self) -> None:
         """Drop what has expired; say what the price book could not know."""
         await self.stores.sweep(self.clock.now())
+        self.treasury.sweep()
         for warning in self.book.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)

@@ -27,7 +27,7 @@ from penstock.config.load import load
 from penstock.config.prices import load_book
 from penstock.config.settings import Settings
 from penstock.core.pricebook import PriceBook
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.pipeline.keyring import digest_key
 from penstock.ports import Ledger, Posted
 from penstock.providers.registry import KINDS
@@ -144,12 +144,12 @@ class House:
     @property
     def exchanges(self) -> list[ExchangeRow]:
         """Every exchange, in the order in which they ended."""
-        return [row for row in self.ledger.rows if isinstance(row, ExchangeRow)]
+        return [row for row in self.ledger.rows if isinstance(row, ExchangeRow) and row.outcome != OPEN]
 
     @property
     def attempts(self) -> list[AttemptRow]:
         """Every attempt."""
-        return [row for row in self.ledger.rows if isinstance(row, AttemptRow)]
+        return [row for row in self.ledger.rows if isinstance(row, AttemptRow) and row.outcome != OPEN]
 
     @property
     def shares(self) -> list[ShareRow]:
@@ -180,6 +180,8 @@ class House:
             "flights": len(standing.flights),
             "firsts": len(standing.firsts),
             "active": self.gateway.metrics.active,
+            "holds": len(self.gateway.treasury.bank.holds()),
+            "running": len(standing.running),
             "keys": sum(key.active for key in standing.keys.values()),
         }
         return {name: count for name, count in held.items() if count}

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
 
 
@@ -12,7 +12,7 @@ def check_ledger(rows: Iterable[LedgerRow]) -> None:
 
     ``rows``: everything that was appended, in any order, with nothing still in flight.
     """
-    rows = list(rows)
+    rows = _ended(list(rows))
     exchanges = {row.id: row for row in rows if isinstance(row, ExchangeRow)}
     attempts = {row.id: row for row in rows if isinstance(row, AttemptRow)}
     shares = [row for row in rows if isinstance(row, ShareRow)]
@@ -26,6 +26,15 @@ def check_ledger(rows: Iterable[LedgerRow]) -> None:
     for share in shares:
         assert share.exchange_id in exchanges, "a share of no exchange"
         assert share.attempt_id in attempts, "a share of no attempt"
+
+
+def _ended(rows: list[LedgerRow]) -> list[LedgerRow]:
+    """Without the rows of what was open: each of them has been written over by that of its end."""
+    began = {row.id for row in rows if not isinstance(row, ShareRow) and row.outcome == OPEN}
+    ended = [row for row in rows if isinstance(row, ShareRow) or row.outcome != OPEN]
+    never = began - {row.id for row in ended if not isinstance(row, ShareRow)}
+    assert not never, f"still open: {never}"
+    return ended
 
 
 def _check_exchange(exchange: ExchangeRow, shares: list[ShareRow], attempts: dict[str, AttemptRow]) -> None:

@@ -50,9 +50,6 @@ class Account:
         return self.posted + self.pending
 
 
-_EMPTY = Account()
-
-
 class Bank:
     """All accounts of one process, and the holds that are open."""
 
@@ -64,7 +61,7 @@ class Bank:
 
     def account(self, place: Place) -> Account:
         """The sums of an account, to be read only; zeros where nothing was ever spent."""
-        return self._accounts.get(place, _EMPTY)
+        return self._accounts.get(place) or Account()
 
     def accounts(self) -> Mapping[Place, Account]:
         """Every account that something was ever booked on."""

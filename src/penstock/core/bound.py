@@ -42,6 +42,12 @@ def asked_cap(fields: Mapping[str, Any]) -> int | None:
     return max(0, min(caps)) if caps else None
 
 
+def cap_fields(dialect: str, fields: Mapping[str, Any], usual: str) -> tuple[str, ...]:
+    """The fields to write a cap into: those the client sent, else ``usual``, a provider's own for chat."""
+    sent = tuple(name for name in _CAPS if fields.get(name) is not None)
+    return sent or (usual if dialect == "chat" else "max_tokens",)
+
+
 def choices(fields: Mapping[str, Any]) -> int:
     """How many answers are generated, whether or not all are returned."""
     numbers = [value for name in ("n", "best_of") if isinstance(value := fields.get(name), int)]

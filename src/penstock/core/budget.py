@@ -38,6 +38,11 @@ class Budget:
     ladder: Mapping[str, float] = field(default_factory=dict)
     """Which of ``STEPS`` is taken from which fraction of the limit on; empty = none."""
 
+    @property
+    def id(self) -> str:
+        """The name of its accounts: a budget that counts something else under the same name has accounts of its own."""
+        return f"{self.name}|{self.scope}|{self.unit}|{self.window}|{self.zone.key}"
+
     def limit_of(self, value: str) -> int:
         """The limit of one scope value; 0 = it may spend nothing."""
         return self.entries.get(value, 0 if self.unlisted == "deny" else self.limit)
@@ -71,6 +76,7 @@ class Place(NamedTuple):
     """The name of an account."""
 
     budget: str
+    """``Budget.id``."""
     value: str
     start: float
     """When its window began, epoch seconds."""
@@ -81,4 +87,4 @@ def places(budgets: Sequence[Budget], payer: Payer, at: float) -> Iterator[tuple
     for budget in budgets:
         start = budget.span(at).start
         for value in payer.values(budget.scope):
-            yield budget, Place(budget.name, value, start)
+            yield budget, Place(budget.id, value, start)

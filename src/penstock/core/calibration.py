@@ -14,8 +14,6 @@ ENOUGH: Final = 30
 """With fewer observations there is no quantile."""
 HALVED_AT: Final = 2_000
 
-_LOG_STEP: Final = log(STEP)
-
 
 class Histogram:
     """Observed positive numbers."""
@@ -30,7 +28,7 @@ class Histogram:
         """Count one; what is not positive says nothing."""
         if value <= 0:
             return
-        self._buckets[ceil(log(value) / _LOG_STEP - 1e-9)] += 1
+        self._buckets[ceil(log(value, STEP) - 1e-9)] += 1
         self._total += 1
         if self._total >= HALVED_AT:
             self._buckets = Counter({bucket: count // 2 for bucket, count in self._buckets.items() if count > 1})

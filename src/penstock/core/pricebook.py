@@ -112,10 +112,7 @@ class PriceBook:
 
     def rates(self, book: str, model: str, currency: str, at: float, prompt_tokens: int) -> Rates:
         """The rates at ``at`` for a prompt of that length. Raises PriceError when no entry covers it."""
-        tariff = self._current.get((book, model, currency))
-        if tariff is None or not tariff.since <= at < tariff.until:
-            tariff = self.tariff(book, model, currency, at)
-            self._current[book, model, currency] = tariff
+        tariff = self._tariff_now(book, model, currency, at)
         for tier in tariff.tiers:
             if prompt_tokens <= tier.up_to:
                 return tier.rates
@@ -133,7 +130,9 @@ class PriceBook:
         reached: list[Rates] = []
         at = since
         while at <= until:
-            tariff = self.tariff(book, model, currency, at)
+            tariff = (
+                self._tariff_now(book, model, currency, at) if at == since else self.tariff(book, model, currency, at)
+            )
             for tier in tariff.tiers:
                 reached.append(tier.rates)
                 if prompt_tokens <= tier.up_to:
@@ -153,6 +152,13 @@ class PriceBook:
             self._warn(entry.schedule, span.unknown_year)
         name, tiers = ("peak", entry.peak) if span.peak else ("off-peak", entry.off_peak)
         return Tariff(max(since, span.since), min(until, span.until), name, tiers, entry, book, owner.name)
+
+    def _tariff_now(self, book: str, model: str, currency: str, at: float) -> Tariff:
+        """As ``tariff``, remembered."""
+        tariff = self._current.get((book, model, currency))
+        if tariff is None or not tariff.since <= at < tariff.until:
+            tariff = self._current[book, model, currency] = self.tariff(book, model, currency, at)
+        return tariff
 
     def holds_until(self, book: str, model: str, currency: str, tariff: Tariff) -> float:
         """When ``tariff`` gives way to another, followed over midnights for some weeks."""

@@ -9,12 +9,13 @@ do: a clock that steps back re-enters the window it left, with all that was spen
 import calendar
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from math import inf
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 WINDOWS: Final = ("hour", "day", "week", "month", "total")
 HOUR_S: Final = 3600
-FOREVER: Final = float("inf")
+FOREVER: Final = inf
 
 
 class Span(NamedTuple):

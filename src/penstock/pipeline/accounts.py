@@ -7,14 +7,26 @@ means that no price covers it: such an attempt is served, counted as unpriced an
 import logging
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
-from penstock.config.settings import DeploymentSettings
+from penstock.config.settings import DeploymentSettings, PriceOverride, ProviderSettings
 from penstock.core.pricebook import PriceBook
-from penstock.core.pricing import Charge, Rates, charge, flat_rates
+from penstock.core.pricing import Charge, Rates, charge, dearest, flat_rates
 from penstock.core.usage import Usage
 from penstock.errors import PriceError
 
 log = logging.getLogger(__name__)
+
+
+class Quote(NamedTuple):
+    """The rates that a call is held at."""
+
+    rates: Rates
+    fx: Decimal
+
+    def nano(self, prompt_tokens: int, output_tokens: int) -> int:
+        """The most it may cost with that many tokens, in the book currency."""
+        return charge(Usage(input_miss=prompt_tokens, output=output_tokens), self.rates, self.fx).book_nano
 
 
 class Accounts:
@@ -27,6 +39,16 @@ class Accounts:
         self._fx = {currency: Decimal(1), **fx}
         self._flat: dict[str, Rates] = {}
         self._unpriced: set[str] = set()
+
+    def quote(self, deployment: DeploymentSettings, prompt_tokens: int, since: float, until: float) -> Quote | None:
+        """The most that a call may cost which is billed at any instant from ``since`` to ``until``; None = no price."""
+        try:
+            rates = self._bound(deployment, prompt_tokens, since, until)
+        except PriceError as error:
+            self._warn_once(deployment.id, error)
+            return None
+        fx = self._fx.get(rates.currency)
+        return None if fx is None else Quote(rates, fx)
 
     def charge(self, deployment: DeploymentSettings, usage: Usage, at: float) -> tuple[Charge, str] | None:
         """What ``usage`` costs at ``deployment`` under the tariff of ``at`` (epoch seconds), and the price's source."""
@@ -47,14 +69,24 @@ class Accounts:
         provider = deployment.provider
         if provider.prices is None:
             return self._book.rates(provider.price_book, deployment.model, provider.currency, at, usage.prompt)
+        return self._configured(provider, provider.prices)
+
+    def _bound(self, deployment: DeploymentSettings, prompt_tokens: int, since: float, until: float) -> Rates:
+        provider = deployment.provider
+        if provider.prices is not None:
+            return dearest([self._configured(provider, provider.prices)])
+        names = provider.price_book, deployment.model, provider.currency
+        return self._book.bound(*names, since=since, until=until, prompt_tokens=prompt_tokens)
+
+    def _configured(self, provider: ProviderSettings, prices: PriceOverride) -> Rates:
         rates = self._flat.get(provider.name)
         if rates is None:
             rates = self._flat[provider.name] = flat_rates(
-                provider.prices.input,
-                provider.prices.cached_input,
-                provider.prices.output,
-                provider.prices.cache_write,
-                currency=provider.prices.currency,
+                prices.input,
+                prices.cached_input,
+                prices.output,
+                prices.cache_write,
+                currency=prices.currency,
                 source=f"config: providers.{provider.name}.prices",
             )
         return rates

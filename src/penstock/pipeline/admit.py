@@ -1,5 +1,7 @@
 """admit: cheap checks before dear ones. Reads the body, checks its schema, finds the model, asks whether it is allowed.
 
+Where the payer's budgets are nearly used up it takes the steps of the ladder that change the request.
+
 On the way out it hides the usage chunk that Penstock asked for and the client did not.
 """
 
@@ -9,6 +11,7 @@ from penstock.config.settings import ModelSettings
 from penstock.errors import ModelForbidden, UnknownModel
 from penstock.pipeline.exchange import Exchange, Principal, Reply
 from penstock.pipeline.stream import STREAMABLE
+from penstock.pipeline.treasury import Treasury
 from penstock.wire.answers import is_usage_only
 from penstock.wire.requests import end_user, read_request, rewrite, wants_stream, wants_usage
 from penstock.wire.sse import Event
@@ -17,19 +20,22 @@ from penstock.wire.sse import Event
 class Admit:
     """Turns bytes into a request for a model that its principal may use."""
 
-    def __init__(self, models: Mapping[str, ModelSettings]) -> None:
+    def __init__(self, models: Mapping[str, ModelSettings], treasury: Treasury) -> None:
         """``models``: by public name, aliases included."""
         self._models = models
+        self._treasury = treasury
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Raises BodyTooLarge, BadRequest, UnknownModel, ModelForbidden."""
         dialect = exchange.asked.dialect
         exchange.raw = await exchange.read_body()
         exchange.fields = fields = read_request(dialect, exchange.raw)
-        exchange.model = model = self._allowed(fields["model"], exchange.principal)
+        exchange.requested = exchange.model = model = self._allowed(fields["model"], exchange.principal)
         exchange.user = end_user(dialect, fields)
         exchange.wants_stream = dialect in STREAMABLE and wants_stream(fields)
         exchange.wants_usage = wants_usage(fields)
+        if self._treasury.has_ladder:
+            model = self._step_down(exchange, model)
         if model.fields:
             self._apply_alias(exchange)
         return None
@@ -52,6 +58,16 @@ class Admit:
                 f"this key may not use model {name!r}: it may use {self._names(principal)}", param="model"
             )
         return model
+
+    def _step_down(self, exchange: Exchange, model: ModelSettings) -> ModelSettings:
+        """Take the rungs of the ladder that change the request; the model that serves it."""
+        exchange.steps = steps = self._treasury.steps(exchange.payer)
+        if "thinking_off" in steps:
+            exchange.degraded += ("thinking_off",)
+        if "cheaper" in steps and model.cheaper:
+            exchange.degraded += ("cheaper",)
+            exchange.model = self._models[model.cheaper]
+        return exchange.model
 
     def _names(self, principal: Principal) -> str:
         return ", ".join(usable(self._models, principal)) or "no model at all"

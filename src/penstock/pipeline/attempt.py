@@ -9,14 +9,17 @@ from typing import Final
 
 import msgspec
 
+from penstock.config.kinds import Kind
 from penstock.config.settings import DeploymentSettings, ProviderSettings, RetrySettings
 from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
 from penstock.core.tokens import estimate_request
-from penstock.errors import ClientGone, UpstreamError
+from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockError, UpstreamError
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.ports import Adapter, Clock, Deadline, Ids, Rng, Transport
+from penstock.pipeline.hold import Hold
+from penstock.pipeline.teller import Teller
+from penstock.ports import Adapter, Clock, Deadline, Rng, Transport
 
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
 _encode = msgspec.json.encode
@@ -30,17 +33,18 @@ class Attempt:
         *,
         clock: Clock,
         rng: Rng,
-        ids: Ids,
         transport: Callable[[ProviderSettings], Transport],
         adapters: Mapping[str, Adapter],
+        kinds: Mapping[str, Kind],
         accounts: Accounts,
+        teller: Teller,
         retry: RetrySettings,
         budget: RetryBudget,
     ) -> None:
         """``transport``: who sends for a provider; ``adapters``: by provider kind."""
         self._clock = clock
         self._rng = rng
-        self._world = World(clock, ids, transport, adapters, accounts)
+        self._world = World(clock, transport, adapters, kinds, accounts, teller)
         self._schedule = Schedule(retry.attempts, retry.backoff_s)
         self._budget = budget
 
@@ -65,15 +69,19 @@ class Attempt:
         candidates = plan.candidates if plan is not None else ()
         total_at = exchange.started + exchange.model.timeouts.total_s
         made: list[Made] = []
-        place = 0
+        place, hold = 0, exchange.hold
+        if hold is None:
+            raise PenstockError("internal error", detail="no hold was taken before the first call")
+        exchange.hold = None
         while True:
-            call = Call(exchange, candidates[place], deadline, total_at, self._world)
+            call = Call(exchange, hold, deadline, total_at, self._world)
             try:
                 return await call.open()
             except UpstreamError as error:
                 if exchange.unwanted:
                     raise ClientGone("the client left before its answer") from error
                 made.append(Made(place, error.retry, error.retry_after_s))
+                failure = error
                 step = self._next(candidates, made, total_at)
                 if step is None:
                     return _counted_here(exchange, error)
@@ -81,6 +89,14 @@ class Attempt:
                 exchange.stoppable = exchange.stoppable or not call.streaming
             await self._back_off(exchange, step.delay_s)
             place = step.place
+            hold = await self._hold_again(exchange, candidates[place], failure)
+
+    async def _hold_again(self, exchange: Exchange, deployment: DeploymentSettings, failure: UpstreamError) -> Hold:
+        """A hold for a further call. Where the budgets do not allow one, the call is not made: raises ``failure``."""
+        try:
+            return await self._world.teller.open(exchange, deployment)
+        except (BudgetExceeded, CostUnbounded):
+            raise failure from None
 
     async def _back_off(self, exchange: Exchange, delay_s: float) -> None:
         """Waiting for a provider to recover is waiting for it."""

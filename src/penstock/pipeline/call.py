@@ -14,15 +14,21 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from penstock.config.settings import DeploymentSettings, ProviderSettings
-from penstock.core.records import AttemptRow, ShareRow
+from penstock.config.kinds import Kind
+from penstock.config.settings import ProviderSettings
+from penstock.core.bound import cap_fields
+from penstock.core.records import OPEN, AttemptRow, ShareRow
+from penstock.core.tokens import estimate_answer
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import BadAnswer, ClientGone, CutAnswer, PenstockError, ProviderBusy, ProviderTimeout
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.hold import Hold
+from penstock.pipeline.meter import Meter
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
-from penstock.ports import Adapter, Clock, Deadline, Ids, Transport, UpstreamResponse
+from penstock.pipeline.teller import Teller
+from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse
 from penstock.wire.answers import capacity_cut, upstream_id
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite
@@ -33,11 +39,15 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 LINGER_S: Final = 1.0
 """How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
 
+JOURNAL_MARGIN_TOKENS: Final = 16
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Metered = tuple[Usage, bool]
 """Usage, and whether it is our own count."""
+_THINKING_OFF: Final = {"thinking": {"type": "disabled"}}
+"""In the messages dialect, of every provider."""
 _decode = msgspec.json.Decoder().decode
 
 
@@ -46,32 +56,32 @@ class World:
     """What a call needs of the world."""
 
     clock: Clock
-    ids: Ids
     transport: Callable[[ProviderSettings], Transport]
     adapters: Mapping[str, Adapter]
+    kinds: Mapping[str, Kind]
     accounts: Accounts
+    teller: Teller
 
 
 class Call:
     """One attempt of one exchange at one deployment."""
 
-    def __init__(
-        self, exchange: Exchange, deployment: DeploymentSettings, deadline: Deadline, total_at: float, world: World
-    ) -> None:
+    def __init__(self, exchange: Exchange, hold: Hold, deadline: Deadline, total_at: float, world: World) -> None:
         """``total_at``: monotonic time at which the exchange ends, whatever happens."""
         self._exchange = exchange
-        self._deployment = deployment
+        self._hold = hold
+        self._deployment = hold.deployment
         self._deadline = deadline
         self._total_at = total_at
         self._world = world
         self._clock = world.clock
-        self._adapter = world.adapters[deployment.provider.kind]
+        self._adapter = world.adapters[hold.deployment.provider.kind]
         self._dialect = exchange.asked.dialect
-        self._id = world.ids.new("att")
-        self._started_at = world.clock.now()
         self._status = 0
         self._settled = False
         self._size = 0
+        self._pace = self._told = 0
+        self._meter = Meter(exchange, hold, world.teller) if hold.binding else None
         self._fold: Fold | None = None
         self._response: UpstreamResponse | None = None
         self.streaming = False
@@ -98,15 +108,14 @@ class Call:
     async def _open(self) -> Reply:
         exchange, provider = self._exchange, self._deployment.provider
         folded = exchange.model.stream_upstream and not exchange.wants_stream and self._dialect in STREAMABLE
-        fields, raw = exchange.fields, exchange.raw
-        if folded:
-            fields, raw = {**fields, "stream": True}, rewrite(raw, {"stream": True})
+        fields, raw = self._request(folded=folded)
         request = self._adapter.encode(self._dialect, fields, raw, self._deployment, exchange.asked.forward)
         timeouts = exchange.model.timeouts
         request.connect_timeout_s = timeouts.connect_s
         first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)
         exchange.stoppable = provider.after_disconnect == "stops"
         exchange.dispatched += 1
+        self._world.teller.reached("dispatch")
         self._response = response = await self._within(
             first_byte_at, "first_byte", self._world.transport(provider).send(request)
         )
@@ -118,6 +127,19 @@ class Call:
         if self._dialect in STREAMABLE and "event-stream" in response.headers.get("content-type", ""):
             return await self._stream(response, first_byte_at, folded=not exchange.wants_stream)
         return await self._whole(response, first_byte_at)
+
+    def _request(self, *, folded: bool) -> tuple[Mapping[str, Any], bytes]:
+        """The request as this call sends it: with the cap that is held for, as a stream when it is to be folded."""
+        exchange, hold = self._exchange, self._hold
+        changes: dict[str, Any] = {"stream": True} if folded else {}
+        kind = self._world.kinds[self._deployment.provider.kind]
+        if hold.cap is not None:
+            changes |= dict.fromkeys(cap_fields(self._dialect, exchange.fields, kind.cap_field), hold.cap)
+        if "thinking_off" in exchange.steps:
+            changes |= _THINKING_OFF if self._dialect == "messages" else kind.thinking_off
+        if not changes:
+            return exchange.fields, exchange.raw
+        return {**exchange.fields, **changes}, rewrite(exchange.raw, changes)
 
     # --- whole answers
 
@@ -159,6 +181,8 @@ class Call:
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
         batches = self._batches(response, parser, first)
+        if self._deployment.provider.after_disconnect == "stops":
+            self._world.teller.running[self._hold.attempt_id] = self._journal
         if not folded:
             self.streaming = True
             return Reply(200, batches=batches)
@@ -241,6 +265,8 @@ class Call:
                 if error is not None:
                     raise error
             fold.add(event)
+            if self._meter is not None:
+                self._meter.add(event)
         return progress
 
     def _ending(self) -> Batch:
@@ -301,41 +327,51 @@ class Call:
         usage, estimated = self._used(outcome, usage, answer, worked=worked)
         if outcome == "ok":
             exchange.usage, exchange.estimated = usage, estimated
-        ended_at = self._clock.now()
-        billed_at = self._started_at if self._deployment.provider.billed_at == "start" else ended_at
-        row = AttemptRow(
-            id=self._id,
-            exchange_id=exchange.id,
-            started_at=self._started_at,
-            ended_at=ended_at,
-            provider=self._deployment.provider.name,
-            deployment=self._deployment.id,
-            region=self._deployment.region,
-            outcome=outcome,
-            status=self._status,
-            upstream_id=fold.upstream_id if fold is not None else upstream_id(answer or {}),
-            usage=usage,
-            estimated=estimated,
-        )
-        self._price(row, billed_at)
+        teller, hold = self._world.teller, self._hold
+        teller.running.pop(hold.attempt_id, None)
+        row = self._row(outcome, usage)
+        row.estimated = estimated
+        row.upstream_id = fold.upstream_id if fold is not None else upstream_id(answer or {})
         exchange.attempts.append(row)
+        teller.settle(exchange, hold, row, self._share(row))
 
-    def _price(self, row: AttemptRow, billed_at: float) -> None:
-        """What the attempt is charged, and this exchange's share of it: all."""
-        if not row.usage.total:
-            return
-        priced = self._world.accounts.charge(self._deployment, row.usage, billed_at)
+    def _row(self, outcome: str, usage: Usage) -> AttemptRow:
+        """The attempt as it is now, priced."""
+        hold = self._hold
+        row = self._world.teller.row(self._exchange, hold)
+        row.outcome, row.status, row.usage, row.ended_at = outcome, self._status, usage, self._clock.now()
+        if not usage.total:
+            return row
+        at = hold.at if self._deployment.provider.billed_at == "start" else row.ended_at
+        priced = self._world.accounts.charge(self._deployment, usage, at)
         if priced is None:
             row.charged_nano = row.charged_book_nano = None
-            return
+            return row
         charge, row.price_source = priced
         row.charged_nano, row.currency = charge.native_nano, charge.currency
         row.charged_book_nano, row.fx_rate = charge.book_nano, charge.fx_rate
-        baseline = self._exchange.model.baseline
+        return row
+
+    def _journal(self) -> None:
+        """Note how far the answer has come, and as much ahead of that as it may come before the next note."""
+        fold, hold = self._fold, self._hold
+        if fold is None or self._settled:
+            return
+        output = estimate_answer(_told_so_far(fold))
+        self._pace, self._told = max(self._pace, output - self._told), output
+        ahead = min(hold.output, output + 2 * self._pace + JOURNAL_MARGIN_TOKENS)
+        self._world.teller.note(hold, self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead)))
+
+    def _share(self, row: AttemptRow) -> ShareRow | None:
+        """This exchange's share of its attempt: all."""
+        exchange = self._exchange
+        if not row.usage.total or row.charged_book_nano is None:
+            return None
+        baseline = exchange.requested.baseline
         lever = "direct" if baseline is None or baseline.id == row.deployment else "routing"
-        self._exchange.shares.append(
-            ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=charge.book_nano, lever=lever)
-        )
+        share = ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=row.charged_book_nano, lever=lever)
+        exchange.shares.append(share)
+        return share
 
     def _used(self, outcome: str, usage: Usage | None, answer: dict[str, Any] | None, *, worked: bool) -> Metered:
         """What the provider says, where it says all; our own count, where it worked and does not."""
@@ -345,6 +381,8 @@ class Call:
             return usage, False
         if answer is None and fold is None and not worked:
             return usage or NO_USAGE, False
+        if self._hold.binding and self._deployment.provider.after_disconnect == "completes" and not whole:
+            return Usage(input_miss=self._hold.prompt, output=self._hold.output), True
         if answer is None and fold is not None:
             answer = _told_so_far(fold)
         return count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
@@ -356,7 +394,7 @@ class Call:
             "a call failed",
             extra={
                 "exchange": self._exchange.id,
-                "attempt": self._id,
+                "attempt": self._hold.attempt_id,
                 "deployment": self._deployment.id,
                 "outcome": error.kind,
                 "status": self._status,

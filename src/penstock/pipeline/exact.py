@@ -33,9 +33,10 @@ class Exact:
         if exchange.asked.dialect in SHAREABLE and not directive.no_store and self._sharing.ttl_s(exchange):
             exchange.cache = "miss"
             if not directive.no_cache:
-                stored = await self._answers.get(self._sharing.key(exchange), self._clock.now())
-                if stored is not None and self._fresh(stored, exchange):
-                    return self._serve(exchange, stored)
+                for key in (self._sharing.better_key(exchange), self._sharing.key(exchange)):
+                    stored = None if key is None else await self._answers.get(key, self._clock.now())
+                    if stored is not None and self._fresh(stored, exchange):
+                        return self._serve(exchange, stored)
         return None
 
     def leave(self, exchange: Exchange) -> None:
@@ -49,7 +50,7 @@ class Exact:
         stored = StoredAnswer(
             body=whole,
             stored_at=now,
-            expires_at=now + self._sharing.ttl_s(exchange),
+            expires_at=now + self._sharing.ttl_s(exchange) + self._sharing.stale_s,
             attempt_id=exchange.attempts[-1].id,
             model=exchange.model.name,
             tenant=exchange.principal.key_id,
@@ -61,10 +62,21 @@ class Exact:
         self._answers.put(self._sharing.key(exchange), stored, exchange.at)
 
     def _fresh(self, stored: StoredAnswer, exchange: Exchange) -> bool:
-        """This asker may want a younger one than the one who had it stored: by its own TTL, or by its request."""
+        """This asker may want a younger one than the one who had it stored: by its own TTL, or by its request.
+
+        Where the ladder says so, a stale one will do.
+        """
+        age_s = self._clock.now() - stored.stored_at
         max_age_s = exchange.asked.directive.max_age_s
+        if max_age_s is not None and age_s > max_age_s:
+            return False
         ttl_s = self._sharing.ttl_s(exchange)
-        return self._clock.now() - stored.stored_at <= (ttl_s if max_age_s is None else min(ttl_s, max_age_s))
+        if age_s <= ttl_s:
+            return True
+        if "stale" not in exchange.steps or age_s > ttl_s + self._sharing.stale_s:
+            return False
+        exchange.degraded = ("stale", *exchange.degraded)
+        return True
 
     def _serve(self, exchange: Exchange, stored: StoredAnswer) -> Reply:
         exchange.cache = "exact"

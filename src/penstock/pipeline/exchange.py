@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutSettings
+from penstock.core.budget import Payer
 from penstock.core.cachekey import NO_DIRECTIVE, CacheDirective
 from penstock.core.records import AttemptRow, ShareRow
 from penstock.core.routing import Plan
@@ -13,6 +14,7 @@ from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
 from penstock.pipeline.first import First
 from penstock.pipeline.flight import Flight
+from penstock.pipeline.hold import Hold
 from penstock.pipeline.standing import Standing
 from penstock.pipeline.stream import Stream
 from penstock.wire.fold import Fold
@@ -76,11 +78,11 @@ class Exchange:
     """One request and its answer. Every stage reads and writes it; nothing else passes between stages."""
 
     __slots__ = (
-        "asked", "at", "attempts", "baseline_nano", "cache", "called_off", "client_gone", "cost_nano",
-        "cut_by", "dispatched", "error", "estimated", "fields", "finished", "first", "first_byte_at", "flight", "fold",
-        "followers", "hurry", "id", "key", "model", "plan", "principal", "raw", "read_body", "reply", "served_by",
-        "shares", "standing", "started", "stoppable", "streamed", "task", "usage", "user", "waited_s",
-        "wants_stream", "wants_usage", "whole",
+        "_payer", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off", "client_gone",
+        "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished", "first",
+        "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
+        "principal", "raw", "read_body", "reply", "requested", "served_by", "shares", "standing", "started", "steps",
+        "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -96,7 +98,10 @@ class Exchange:
         # The request, after admit.
         self.raw = b""
         self.fields: dict[str, Any] = {}
+        self.requested: ModelSettings = NO_MODEL
+        """As asked for: what a saving is measured against, and what budgets and bills go by."""
         self.model: ModelSettings = NO_MODEL
+        """As served: the requested one, or what the ladder stepped down to."""
         self.user = ""
         self.standing: Standing | None = None
         self.wants_stream = False
@@ -118,11 +123,17 @@ class Exchange:
         self.plan: Plan[DeploymentSettings] | None = None
         self.served_by = ""
         self.dispatched = 0
-        # Money.
+        # Money. ``hold``: the first call's, until it is made; ``steps``:
+        # the rungs of the ladder that apply; ``degraded``: those that were taken.
         self.attempts: list[AttemptRow] = []
         self.shares: list[ShareRow] = []
         self.usage: Usage = NO_USAGE
         self.estimated = False
+        self.hold: Hold | None = None
+        self._payer: Payer | None = None
+        self.steps: tuple[str, ...] = ()
+        self.degraded: tuple[str, ...] = ()
+        self.avoided_nano: int | None = 0
         self.baseline_nano: int | None = 0
         self.cost_nano: int | None = 0
         # Who still waits for it. ``stoppable``: nothing is lost by stopping now; ``hurry``: send without waiting until
@@ -134,6 +145,15 @@ class Exchange:
         self.hurry: Callable[[], None] = _at_its_pace
         self.stoppable = True
         self.task: asyncio.Task[Any] | None = None
+
+    @property
+    def payer(self) -> Payer:
+        """Whose budgets it falls under; known once admitted."""
+        if self._payer is None:
+            principal = self.principal
+            tags = tuple(f"{name}={value}" for name, value in self.asked.tags.items())
+            self._payer = Payer(principal.team, principal.name, self.user, self.requested.name, tags)
+        return self._payer
 
     @property
     def unwanted(self) -> bool:

@@ -9,16 +9,24 @@ a known key asks leaves its row.
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from penstock.core.bound import asked_cap
 from penstock.core.quota import MinuteWindow
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.errors import PenstockError, UnknownKey
+from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
+from penstock.core.tokens import estimate_request
+from penstock.core.usage import Usage
+from penstock.errors import BudgetExceeded, PenstockError, UnknownKey
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.rows import exchange_row
 from penstock.ports import Clock, Ledger
 from penstock.wire.sse import Event
 
 STRANGER_ROWS_PER_MINUTE: Final = 10
 """5 MB of ledger a day at most: enough to see who knocks, and when."""
+
+
+USUAL_OUTPUT: Final = 256
+"""Tokens of an answer that was never made, for what its refusal avoided."""
 
 
 class Meter(Protocol):
@@ -61,10 +69,11 @@ class Record:
         """Sum up, append, count."""
         self._meter.active -= 1
         self._sum_up(exchange)
-        row = self._row(exchange)
+        error, now = exchange.error, self._clock.monotonic()
+        outcome, status = ("ok", 200) if error is None else (error.kind, self._status_of(error))
+        row = exchange_row(exchange, self._accounts.currency, outcome=outcome, status=status, now=now)
         if self._is_kept(exchange):
-            rows: list[LedgerRow] = [row, *exchange.attempts, *exchange.shares]
-            self._ledger.append(rows)
+            self._ledger.append([row] if exchange.attempts else [row, *exchange.shares])
         self._meter.observe(row, exchange.attempts, exchange.shares)
 
     def _is_kept(self, exchange: Exchange) -> bool:
@@ -82,41 +91,24 @@ class Record:
         """
         unpriced = any(attempt.charged_book_nano is None for attempt in exchange.attempts)
         exchange.cost_nano = None if unpriced else sum(share.amount_nano for share in exchange.shares)
-        baseline = exchange.model.baseline
+        baseline = exchange.requested.baseline
         if exchange.error is not None:
             exchange.baseline_nano = exchange.cost_nano
+            if isinstance(exchange.error, BudgetExceeded):
+                exchange.avoided_nano = self._avoided(exchange)
             return
         if baseline is None or not exchange.usage.total:
             return
         priced = self._accounts.charge(baseline, exchange.usage, exchange.at)
         exchange.baseline_nano = None if priced is None else priced[0].book_nano
 
-    def _row(self, exchange: Exchange) -> ExchangeRow:
-        now = self._clock.monotonic()
-        error, principal, asked = exchange.error, exchange.principal, exchange.asked
-        first = exchange.first_byte_at
-        return ExchangeRow(
-            id=exchange.id,
-            at=exchange.at,
-            endpoint=asked.dialect,
-            model=exchange.model.name,
-            deployment=exchange.served_by,
-            key_id=principal.key_id,
-            key_name=principal.name,
-            team=principal.team,
-            user=exchange.user,
-            tags=dict(asked.tags),
-            outcome="ok" if error is None else error.kind,
-            status=200 if error is None else self._status_of(error),
-            cache=exchange.cache,
-            streamed=exchange.streamed,
-            attempts=len(exchange.attempts),
-            usage=exchange.usage,
-            estimated=exchange.estimated,
-            baseline_nano=exchange.baseline_nano,
-            cost_nano=exchange.cost_nano,
-            currency=self._accounts.currency,
-            duration_s=now - exchange.started,
-            first_byte_s=None if first is None else first - exchange.started,
-            overhead_s=max(0.0, now - exchange.started - exchange.waited_s),
-        )
+    def _avoided(self, exchange: Exchange) -> int | None:
+        """What a request that a budget refused would likely have cost: its prompt, and no more output than is usual."""
+        baseline = exchange.requested.baseline
+        if baseline is None:
+            return 0
+        asked = asked_cap(exchange.fields)
+        output = USUAL_OUTPUT if asked is None else min(asked, USUAL_OUTPUT)
+        usage = Usage(input_miss=estimate_request(exchange.asked.dialect, exchange.fields), output=output)
+        priced = self._accounts.charge(baseline, usage, exchange.at)
+        return None if priced is None else priced[0].book_nano

@@ -33,18 +33,26 @@ class Sharing:
             override = exchange.model.exact
         return cache.exact_ttl_s if override is None else override.ttl_s
 
+    @property
+    def stale_s(self) -> float:
+        """How long past its time an answer is kept, for the ladder."""
+        return self._cache.stale_s
+
     def key(self, exchange: Exchange) -> bytes:
-        """The key, made once per exchange."""
+        """The key, made once per exchange. An answer made without thinking is not one made with it."""
         if exchange.key is None:
-            exchange.key = cache_key(
-                self._tenant(exchange),
-                exchange.model.name,
-                exchange.asked.dialect,
-                self._policy(exchange.model),
-                exchange.fields,
-                headers=exchange.asked.forward,
-            )
+            policy = self._policy(exchange.model)
+            exchange.key = self._key(exchange, f"{policy} thinking off" if "thinking_off" in exchange.steps else policy)
         return exchange.key
+
+    def better_key(self, exchange: Exchange) -> bytes | None:
+        """The key of what would have been made, had the ladder not turned thinking off; None = it has not."""
+        return self._key(exchange, self._policy(exchange.model)) if "thinking_off" in exchange.steps else None
+
+    def _key(self, exchange: Exchange, policy: str) -> bytes:
+        asked = exchange.asked
+        tenant, model = self._tenant(exchange), exchange.model.name
+        return cache_key(tenant, model, asked.dialect, policy, exchange.fields, headers=asked.forward)
 
     def _tenant(self, exchange: Exchange) -> str:
         share = self._cache.share

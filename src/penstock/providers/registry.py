@@ -6,7 +6,7 @@ own (their API references, November 2026); what a hosted API does with an abando
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from penstock.config.kinds import DefaultAlias, Kind
 from penstock.ports import Adapter
@@ -16,6 +16,10 @@ from penstock.providers.openai import OpenAICompatible
 
 _OPENAI: Final = ("chat", "completions", "embeddings")
 _ALL: Final = (*_OPENAI, "messages")
+_DISABLED: Final = {"thinking": {"type": "disabled"}}
+_SWITCHED_OFF: Final = {"enable_thinking": False}
+_TEMPLATE_OFF: Final = {"chat_template_kwargs": {"enable_thinking": False}}
+"""How thinking is turned off: at DeepSeek, Z.ai, Kimi and Ark; at DashScope and SiliconFlow; in engines' templates."""
 _ADAPTERS: Final[Mapping[str, Adapter]] = {
     "openai": OpenAICompatible(),
     "deepseek": DeepSeek(),
@@ -28,7 +32,7 @@ def _at(base: str, dialects: Iterable[str], messages: str = "") -> dict[str, str
     return {**urls, "messages": messages} if messages else urls
 
 
-def _self_hosted(name: str, port: int) -> Kind:
+def _self_hosted(name: str, port: int, thinking_off: Mapping[str, Any] = _TEMPLATE_OFF) -> Kind:
     """An engine of the operator's own: it stops when its client leaves, and no data goes out of the house."""
     return Kind(
         name=name,
@@ -37,6 +41,7 @@ def _self_hosted(name: str, port: int) -> Kind:
         needs_key=False,
         after_disconnect="stops",
         private=True,
+        thinking_off=thinking_off,
     )
 
 
@@ -54,9 +59,10 @@ _ROWS: Final = (
         default_models=("deepseek-flash", "deepseek-v4-pro"),
         default_aliases={
             "deepseek-v4-flash": DefaultAlias("deepseek-flash"),
-            "deepseek-chat": DefaultAlias("deepseek-flash", {"thinking": {"type": "disabled"}}),
+            "deepseek-chat": DefaultAlias("deepseek-flash", _DISABLED),
             "deepseek-reasoner": DefaultAlias("deepseek-flash", {"thinking": {"type": "enabled"}}),
         },
+        thinking_off=_DISABLED,
     ),
     Kind(
         name="openai",
@@ -67,6 +73,7 @@ _ROWS: Final = (
         price_book="openai",
         default_models=("gpt-6.1-sol", "gpt-6-sol", "gpt-6-luna"),
         generic=True,
+        cap_field="max_completion_tokens",
     ),
     Kind(
         name="anthropic",
@@ -88,6 +95,7 @@ _ROWS: Final = (
         env_key="DASHSCOPE_API_KEY",
         price_book="dashscope",
         default_models=("qwen3.6-plus", "qwen3.5-plus", "qwen3-max", "deepseek-v4-pro-0813"),
+        thinking_off=_SWITCHED_OFF,
     ),
     Kind(
         name="zhipu",
@@ -96,6 +104,7 @@ _ROWS: Final = (
         env_key="ZHIPUAI_API_KEY",
         price_book="zhipu",
         default_models=("glm-5.3", "glm-5.3-flash"),
+        thinking_off=_DISABLED,
     ),
     Kind(
         name="moonshot",
@@ -104,6 +113,7 @@ _ROWS: Final = (
         env_key="MOONSHOT_API_KEY",
         price_book="moonshot",
         default_models=("kimi-k3", "kimi-k2.6"),
+        thinking_off=_DISABLED,
     ),
     Kind(
         name="ark",
@@ -112,6 +122,7 @@ _ROWS: Final = (
         env_key="ARK_API_KEY",
         price_book="ark",
         default_models=("doubao-seed-2-1-pro-260915", "doubao-seed-2-0-pro-260215", "doubao-seed-2-0-lite-260215"),
+        thinking_off=_DISABLED,
     ),
     Kind(
         name="siliconflow",
@@ -120,6 +131,7 @@ _ROWS: Final = (
         env_key="SILICONFLOW_API_KEY",
         price_book="siliconflow",
         default_models=("Qwen/Qwen3.6-35B-A3B",),
+        thinking_off=_SWITCHED_OFF,
     ),
     Kind(
         name="openrouter",
@@ -133,7 +145,7 @@ _ROWS: Final = (
     _self_hosted("vllm", 8000),
     _self_hosted("sglang", 30000),
     _self_hosted("llamacpp", 8080),
-    _self_hosted("ollama", 11434),
+    _self_hosted("ollama", 11434, {"reasoning_effort": "none"}),
     Kind(
         name="sim",
         adapter="openai",
@@ -149,6 +161,7 @@ _ROWS: Final = (
         adapter="deepseek",
         base_urls=_at("http://scripted.invalid/v1", _ALL),
         needs_key=False,
+        thinking_off=_DISABLED,
     ),
 )
 

@@ -150,6 +150,8 @@ class Answering:
             (b"x-penstock-cache", exchange.cache.encode()),
             (b"x-penstock-attempts", b"%d" % exchange.dispatched),
         ]
+        if exchange.degraded:
+            headers.append((b"x-penstock-degraded", ",".join(exchange.degraded).encode()))
         if exchange.served_by:
             headers.append((b"x-penstock-deployment", exchange.served_by.encode("latin-1", "replace")))
         return headers

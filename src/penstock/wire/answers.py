@@ -46,6 +46,22 @@ def capacity_cut(dialect: str, body: Any) -> bool:
     return any(choice.get("finish_reason") == CAPACITY for choice in _objects(said.get("choices")))
 
 
+def said(body: Any) -> str:
+    """All text that one event of a stream adds to an answer of any dialect, thoughts and tools' arguments included."""
+    event = _object(body)
+    delta = _object(event.get("delta"))
+    texts = [value for name, value in delta.items() if name not in ("type", "stop_reason") and isinstance(value, str)]
+    for choice in _objects(event.get("choices")):
+        pieces = _object(choice.get("delta"))
+        texts += [value for name, value in pieces.items() if name != "role" and isinstance(value, str)]
+        if isinstance(choice.get("text"), str):
+            texts.append(choice["text"])
+        for call in _objects(pieces.get("tool_calls")):
+            function = _object(call.get("function"))
+            texts += [value for value in function.values() if isinstance(value, str)]
+    return "".join(texts)
+
+
 def upstream_id(body: Any) -> str:
     """The provider's own id of the answer, "" where the body has none."""
     said = _object(body)

@@ -1,0 +1,68 @@
+"""What a dead process left open, settled before anything new is spent.
+
+An attempt that was cut at a provider that completes is charged its whole hold: it will be billed to its end. At one
+that stops it is charged what the journal of its progress says, which reaches ahead of what was seen; its whole hold
+where there is no journal. Both are flagged ``estimated``, and never charged more than was held.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.usage import Usage
+from penstock.ports import Clock, Ledger
+
+CUT = "gateway_died"
+"""The outcome of what was open when its process ended."""
+
+log = logging.getLogger(__name__)
+
+
+async def recover(ledger: Ledger, clock: Clock) -> int:
+    """Settle every open row; how many attempts that were. Raises StoreError."""
+    left = await ledger.open_rows()
+    now = clock.now()
+    attempts = sum(_settle(ledger, exchange, found, now) for exchange, found in left)
+    if left:
+        await ledger.flush()
+        log.warning("settled what the last process left open", extra={"exchanges": len(left), "attempts": attempts})
+    return attempts
+
+
+def _settle(ledger: Ledger, exchange: ExchangeRow, attempts: Sequence[AttemptRow], now: float) -> int:
+    cut = [attempt for attempt in attempts if attempt.outcome == OPEN]
+    rows: list[LedgerRow] = []
+    for attempt in cut:
+        _charge(attempt, now, exchange.currency)
+        rows.append(attempt)
+        if attempt.charged_book_nano:
+            rows.append(_share(attempt))
+    if exchange.outcome == OPEN:
+        exchange.outcome = CUT
+        exchange.attempts = len(attempts)
+        exchange.duration_s = max(0.0, max((attempt.ended_at for attempt in attempts), default=now) - exchange.at)
+        charges = [attempt.charged_book_nano for attempt in attempts]
+        known = [charge for charge in charges if charge is not None]
+        exchange.cost_nano = exchange.baseline_nano = sum(known) if len(known) == len(charges) else None
+        rows.append(exchange)
+    ledger.append(rows)
+    return len(cut)
+
+
+def _charge(attempt: AttemptRow, now: float, currency: str) -> None:
+    journalled = attempt.stops and attempt.usage.total > 0
+    attempt.outcome, attempt.estimated, attempt.ended_at = CUT, True, now
+    if journalled and (attempt.charged_book_nano or 0) <= (attempt.held_nano or 0):
+        return
+    attempt.usage = Usage(input_miss=attempt.held_tokens)
+    attempt.charged_nano = attempt.charged_book_nano = attempt.held_nano
+    attempt.currency, attempt.fx_rate = currency, "1"
+
+
+def _share(attempt: AttemptRow) -> ShareRow:
+    return ShareRow(
+        attempt_id=attempt.id,
+        exchange_id=attempt.exchange_id,
+        amount_nano=attempt.charged_book_nano or 0,
+        lever="direct",
+    )

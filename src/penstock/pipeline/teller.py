@@ -1,0 +1,245 @@
+"""Holds before every dispatch, durable, and what becomes of them.
+
+The prompt is held by its bytes, the output by its cap: the client's, else the model's ``default_output``, lowered to
+what the budgets hold beside what is posted. Without a budget nothing is injected, and the hold only says what a crash
+would be charged. At a provider that stops when we leave, a stream holds a slice and tops up as it goes.
+
+Fails closed: a hold that cannot be made durable is released and its call is not made, unless ``ledger.on_failure`` says
+to answer on.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+from penstock.config.settings import DeploymentSettings
+from penstock.core.bound import asked_cap, choices, prompt_bound
+from penstock.core.calibration import Calibration
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, ShareRow
+from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, LedgerUnavailable, StoreError
+from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.exchange import Exchange
+from penstock.pipeline.hold import Hold
+from penstock.pipeline.rows import exchange_row
+from penstock.pipeline.stream import STREAMABLE
+from penstock.pipeline.treasury import Cost, Treasury
+from penstock.ports import Clock, FailPoint, Ids, Ledger
+
+SLICE_TOKENS: Final = 512
+"""How much output a stream holds at a time where it can be stopped."""
+SHORTEST_CAP: Final = 256
+"""An answer is not capped below this, or below what the model usually says, where that is known."""
+RETRY_AFTER_LEDGER_S: Final = 5.0
+
+Calibrations = dict[str, Calibration]
+"""What has been seen of each deployment, by its id; outlives a reload."""
+Running = dict[str, Callable[[], None]]
+"""What journals the progress of each call that could be cut, by attempt id; outlives a reload."""
+
+
+class Tokenizer(Protocol):
+    """The exact tokens of a kind of provider, where it lets us know."""
+
+    def prompt(self, exchange: Exchange) -> int:
+        """What its prompt is billed as."""
+        ...
+
+    def said(self, text: str) -> int:
+        """What a piece of an answer is billed as."""
+        ...
+
+
+class Teller:
+    """Takes holds and ends them."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ids: Ids,
+        ledger: Ledger,
+        accounts: Accounts,
+        treasury: Treasury,
+        calibrations: Calibrations,
+        running: Running,
+        tokenizers: Mapping[str, Tokenizer],
+        wait_s: float,
+        calibrated: bool,
+        strict: bool,
+        reached: FailPoint,
+    ) -> None:
+        """``wait_s``: ``budget_wait``; ``calibrated``: ``bound: calibrated``; ``strict``: no call without a row.
+
+        ``tokenizers``: by provider kind.
+        """
+        self._clock = clock
+        self._ids = ids
+        self._ledger = ledger
+        self._accounts = accounts
+        self._treasury = treasury
+        self._calibrations = calibrations
+        self.running = running
+        self._tokenizers = tokenizers
+        self._wait_s = wait_s
+        self._calibrated = calibrated
+        self._strict = strict
+        self.reached = reached
+
+    async def open(self, exchange: Exchange, deployment: DeploymentSettings) -> Hold:
+        """A durable hold for a call to ``deployment``.
+
+        Raises BudgetExceeded, CostUnbounded, LedgerUnavailable; then nothing is held.
+        """
+        self.reached("reserve")
+        hold = self._measure(exchange, deployment)
+        waiting_since = self._clock.monotonic()
+        hold.at = await self._treasury.hold(hold.attempt_id, exchange.payer, hold.cost, self._wait_s)
+        self._ledger.append([*self._opening(exchange), self.row(exchange, hold)])
+        try:
+            await self._ledger.flush()
+        except StoreError as error:
+            if self._strict:
+                self.release(exchange, hold, LedgerUnavailable.kind)
+                raise LedgerUnavailable(
+                    "the ledger cannot be written, so nothing is spent now: try again later",
+                    retry_after_s=RETRY_AFTER_LEDGER_S,
+                ) from error
+        except BaseException:
+            self.release(exchange, hold, ClientGone.kind)
+            raise
+        finally:
+            exchange.waited_s += self._clock.monotonic() - waiting_since
+        self.reached("held")
+        return hold
+
+    def tokenizer(self, hold: Hold) -> Tokenizer | None:
+        """How the provider counts, where we know."""
+        return self._tokenizers.get(hold.deployment.provider.kind)
+
+    def top_up(self, exchange: Exchange, hold: Hold, output: int) -> bool:
+        """Hold at least ``output`` tokens, up to what the caps allow; False when the budgets do not allow it."""
+        wanted = min(hold.most, max(output, hold.output + SLICE_TOKENS))
+        before, after = hold.cost, hold.cost_of(wanted)
+        more = Cost(None if after.nano is None else after.nano - (before.nano or 0), after.tokens - before.tokens)
+        if not self._treasury.top_up(hold.attempt_id, exchange.payer, more):
+            return False
+        hold.output = wanted
+        return True
+
+    def cut(self, exchange: Exchange, why: str) -> BudgetExceeded:
+        """The error that ends an answer which outgrew its hold."""
+        return self._treasury.refusal(exchange.payer, why)
+
+    def note(self, hold: Hold, row: AttemptRow) -> None:
+        """Journal how far an open attempt has come: what it is charged if we die."""
+        row.outcome = OPEN
+        row.held_nano, row.held_tokens = hold.cost
+        self._ledger.append([row])
+
+    def settle(self, exchange: Exchange, hold: Hold, row: AttemptRow, share: ShareRow | None) -> None:
+        """Replace the hold by what was billed: ``row``, priced."""
+        cost = Cost(row.charged_book_nano, row.usage.total)
+        row.held_nano, row.held_tokens = hold.cost
+        row.overrun = cost.tokens > row.held_tokens or (cost.nano or 0) > (row.held_nano or cost.nano or 0)
+        self.reached("settle")
+        self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, cost)
+        self._ledger.append([row] if share is None else [row, share])
+        self._learn(exchange, row)
+        self.reached("flush")
+
+    def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:
+        """End a hold whose call was never dispatched."""
+        row = self.row(exchange, hold)
+        row.outcome, row.ended_at = outcome, self._clock.now()
+        self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, Cost(0, 0))
+        self._ledger.append([row])
+
+    # --- how much
+
+    def _measure(self, exchange: Exchange, deployment: DeploymentSettings) -> Hold:
+        binding = self._treasury.applies(exchange.payer)
+        prompt = self._prompt(exchange, deployment)
+        if prompt is None and binding:
+            raise CostUnbounded("a part of this request is only named by its address, so no budget can hold its cost")
+        asked, number = asked_cap(exchange.fields), choices(exchange.fields)
+        generates = exchange.asked.dialect in STREAMABLE
+        cap = (exchange.model.default_output if asked is None else asked) if generates else 0
+        now = self._clock.now()
+        until = now + exchange.model.timeouts.total_s
+        quote = self._accounts.quote(deployment, prompt or 0, now, until)
+        attempt_id = self._ids.new("att")
+        hold = Hold(attempt_id, deployment, now, prompt or 0, cap * number, cap * number, None, quote, binding)
+        if binding and generates:
+            cap = self._lowered(exchange, hold, cap, number)
+            hold.cap = None if cap == asked else cap
+            hold.output = hold.most = cap * number
+        self._require_price(exchange, hold)
+        streams = generates and (exchange.wants_stream or exchange.model.stream_upstream)
+        if binding and streams and deployment.provider.after_disconnect == "stops" and hold.output > SLICE_TOKENS:
+            hold.output, hold.sliced = SLICE_TOKENS, True
+        return hold
+
+    def _prompt(self, exchange: Exchange, deployment: DeploymentSettings) -> int | None:
+        """The most tokens of the prompt; None = unknown."""
+        exact = self._tokenizers.get(deployment.provider.kind)
+        if exact is not None:
+            return exact.prompt(exchange)
+        bound = prompt_bound(exchange.raw, exchange.fields)
+        if self._calibrated and bound is not None and deployment.id in self._calibrations:
+            return self._calibrations[deployment.id].likely_prompt(bound) or bound
+        return bound
+
+    def _lowered(self, exchange: Exchange, hold: Hold, cap: int, number: int) -> int:
+        """The cap, or the largest below it that fits beside what is posted. Raises BudgetExceeded."""
+        money, tokens = self._treasury.room(exchange.payer)
+
+        def fits(candidate: int) -> bool:
+            cost = hold.cost_of(candidate * number)
+            return (money is None or (cost.nano or 0) <= money) and (tokens is None or cost.tokens <= tokens)
+
+        if fits(cap):
+            return cap
+        known = self._calibrations.get(hold.deployment.id)
+        usual = None if known is None else known.usual_output()
+        least, most = min(cap, SHORTEST_CAP if usual is None else usual), cap
+        if not fits(least):
+            raise self._treasury.refusal(exchange.payer, f"this request may need {least * number} tokens of output")
+        while least < most - 1:
+            middle = (least + most) // 2
+            least, most = (middle, most) if fits(middle) else (least, middle)
+        return least
+
+    def _require_price(self, exchange: Exchange, hold: Hold) -> None:
+        """What is limited in money needs a price."""
+        if hold.binding and hold.quote is None and self._treasury.room(exchange.payer)[0] is not None:
+            raise CostUnbounded(
+                f"no price is known for {hold.deployment.id}, so no budget can hold its cost: the operator can set one"
+            )
+
+    # --- rows
+
+    def _opening(self, exchange: Exchange) -> list[ExchangeRow]:
+        """The exchange's row, once, when its first call is held."""
+        return [] if exchange.attempts else [exchange_row(exchange, self._accounts.currency)]
+
+    def row(self, exchange: Exchange, hold: Hold) -> AttemptRow:
+        """An attempt of which nothing is known but what is held for it."""
+        provider = hold.deployment.provider
+        held_nano, held_tokens = hold.cost
+        return AttemptRow(
+            id=hold.attempt_id,
+            exchange_id=exchange.id,
+            started_at=hold.at,
+            ended_at=hold.at,
+            provider=provider.name,
+            deployment=hold.deployment.id,
+            region=hold.deployment.region,
+            outcome=OPEN,
+            held_nano=held_nano,
+            held_tokens=held_tokens,
+            stops=provider.after_disconnect == "stops",
+        )
+
+    def _learn(self, exchange: Exchange, row: AttemptRow) -> None:
+        if row.outcome == "ok" and not row.estimated:
+            known = self._calibrations.setdefault(row.deployment, Calibration())
+            known.observe(len(exchange.raw), row.usage.prompt, row.usage.output // choices(exchange.fields))

@@ -1,0 +1,324 @@
+"""The budgets as they stand: who may spend, who waits for whom, and who is told that it is over.
+
+Fails closed: what does not fit is not dispatched, and nothing is admitted before the accounts are known. The rules are
+``core/bank.py``'s; here are the waiting, in order, and the history that the ledger tells.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from penstock.core.bank import Bank, Claim, Fit
+from penstock.core.budget import STEPS, Budget, Payer, Place, places
+from penstock.core.budget_report import BudgetStanding, standings
+from penstock.core.money import format_amount
+from penstock.core.windows import FOREVER, Span
+from penstock.errors import BudgetExceeded
+from penstock.ports import Clock, Ledger
+
+log = logging.getLogger(__name__)
+
+KEPT_S = 2 * 3600.0
+"""How long the accounts of a window that is over are kept: a clock may step back that far."""
+
+
+class Cost(NamedTuple):
+    """An amount in both units: nano-units of the book currency (None = no price), and tokens."""
+
+    nano: int | None
+    tokens: int
+
+
+class _Waiter:
+    """Who waits for holds of others to end."""
+
+    __slots__ = ("attempt_id", "claims", "turn")
+
+    def __init__(self, attempt_id: str, claims: Sequence[Claim]) -> None:
+        self.attempt_id = attempt_id
+        self.claims = claims
+        self.turn: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
+
+    def give_up(self) -> None:
+        """It has waited long enough: what stands in its way stays the reason."""
+        if not self.turn.done():
+            self.turn.set_result(next(claim for claim in self.claims if claim.hard))
+
+
+class Treasury:
+    """All budgets of a process, their accounts, and the line before them."""
+
+    def __init__(self, clock: Clock, ledger: Ledger, currency: str, on_alert: Callable[[str], None]) -> None:
+        """``currency``: the book's, for messages; ``on_alert``: counts that a budget reached one of its alerts."""
+        self.budgets: tuple[Budget, ...] = ()
+        self.bank = Bank()
+        self._clock = clock
+        self._ledger = ledger
+        self._currency = currency
+        self._on_alert = on_alert
+        self._lines: dict[Place, dict[_Waiter, None]] = {}
+        self._settled: list[str] | None = None
+        self._adopting = asyncio.Lock()
+        self._told: set[tuple[Place, float]] = set()
+
+    # --- which budgets there are
+
+    async def adopt(self, budgets: Sequence[Budget]) -> None:
+        """Hold everyone to these from now on; the history of new ones is read from the ledger first.
+
+        Raises StoreError when it cannot be read: then what held before still holds.
+        """
+        async with self._adopting:
+            known = {budget.id for budget in self.budgets}
+            new = [budget for budget in budgets if budget.id not in known]
+            before, self.budgets, self._settled = self.budgets, tuple(budgets), []
+            try:
+                histories = [await self._history(budget, self._settled) for budget in new]
+            except BaseException:
+                self.budgets = before
+                raise
+            finally:
+                self._settled = None
+            for place, amount in (item for history in histories for item in history.items()):
+                self.bank.post(place, amount)
+            for gone in known - {budget.id for budget in budgets}:
+                self.bank.forget(gone)
+            self._serve(list(self._lines))
+
+    async def _history(self, budget: Budget, settled: Sequence[str]) -> Mapping[Place, int]:
+        span = budget.span(self._clock.now())
+        rows = await self._ledger.posted(budget.scope, span.start, span.end, excluding=settled)
+        return {
+            Place(budget.id, row.value, span.start): row.amount_nano if budget.unit == "money" else row.tokens
+            for row in rows
+        }
+
+    # --- what one request may do
+
+    @property
+    def has_ladder(self) -> bool:
+        """Whether any budget steps down before it refuses."""
+        return any(budget.ladder for budget in self.budgets)
+
+    def applies(self, payer: Payer) -> bool:
+        """Whether any hard budget binds this payer."""
+        return any(budget.hard and payer.values(budget.scope) for budget in self.budgets)
+
+    def room(self, payer: Payer) -> tuple[int | None, int | None]:
+        """What is left beside what is posted, for the tightest budget of each unit: (nano, tokens); None = no limit."""
+        left: dict[str, int] = {}
+        for budget, place in places(self.budgets, payer, self._clock.now()):
+            if budget.hard:
+                rest = budget.limit_of(place.value) - self.bank.account(place).posted
+                left[budget.unit] = min(rest, left.get(budget.unit, rest))
+        return left.get("money"), left.get("tokens")
+
+    def steps(self, payer: Payer) -> tuple[str, ...]:
+        """The rungs of the ladder that this payer has reached, gentlest first."""
+        reached: set[str] = set()
+        for budget, place in places(self.budgets, payer, self._clock.now()):
+            if budget.ladder:
+                limit = budget.limit_of(place.value)
+                used = self.bank.account(place).used
+                reached.update(step for step, share in budget.ladder.items() if used >= share * limit)
+        return tuple(step for step in STEPS if step in reached) if reached else ()
+
+    def refusal(self, payer: Payer, why: str) -> BudgetExceeded:
+        """The refusal of the tightest account, where no claim was made yet."""
+        standing = [
+            (self.bank.account(place).used / max(1, budget.limit_of(place.value)), budget, place)
+            for budget, place in places(self.budgets, payer, self._clock.now())
+        ]
+        _, budget, place = max(standing, key=lambda found: found[0])
+        return self._refusal(budget, place, why)
+
+    async def hold(self, attempt_id: str, payer: Payer, cost: Cost, wait_s: float) -> float:
+        """Hold ``cost`` on every account, waiting up to ``wait_s`` in order for the holds of others to end.
+
+        The instant whose windows it is held in, epoch seconds. Raises BudgetExceeded.
+        """
+        if self._adopting.locked():
+            async with self._adopting:
+                pass
+        at = self._clock.now()
+        claims = self._claims(payer, cost, at)
+        fit, blocking = self.bank.fit(claims)
+        if fit is Fit.NEVER and blocking is not None:
+            raise self._over(blocking)
+        if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
+            self.bank.hold(attempt_id, claims)
+            self._alert(claims)
+        else:
+            await self._wait(_Waiter(attempt_id, claims), wait_s)
+        return at
+
+    def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
+        """Hold more for an attempt that is under way; False when that does not fit."""
+        held = {(place.budget, place.value): place for place in self.bank.holds().get(attempt_id, {})}
+        claims = [
+            claim._replace(place=held[claim.place[:2]])  # in the window in which it was held
+            for claim in self._claims(payer, more, self._clock.now())
+            if claim.place[:2] in held
+        ]
+        if self.bank.fit(claims)[0] is not Fit.NOW:
+            return False
+        self.bank.top_up(attempt_id, claims)
+        self._alert(claims)
+        return True
+
+    def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
+        """Post what an attempt dispatched at ``at`` (epoch seconds) cost, once, and let those go on who waited."""
+        held = self.bank.holds().get(attempt_id)
+        if held is None:
+            return
+        if self._settled is not None:
+            self._settled.append(attempt_id)
+        billed = {place: _in_unit(budget, cost) for budget, place in places(self.budgets, payer, at)}
+        by_id = {budget.id: budget for budget in self.budgets}
+        for place in held:  # in the window in which it was held, also where the clock has stepped
+            billed = {other: amount for other, amount in billed.items() if other[:2] != place[:2]}
+            if place.budget in by_id:
+                billed[place] = _in_unit(by_id[place.budget], cost)
+        self.bank.settle(attempt_id, billed)
+        if self._lines:
+            self._serve(billed)
+
+    # --- the line
+
+    async def _wait(self, waiter: _Waiter, wait_s: float) -> None:
+        for claim in waiter.claims:
+            self._lines.setdefault(claim.place, {})[waiter] = None
+        timer = self._clock.later(wait_s, waiter.give_up)
+        try:
+            blocking = await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.result() is None:
+                self.bank.release(waiter.attempt_id)
+            raise
+        finally:
+            timer.cancel()
+            self._leave(waiter)
+        if blocking is not None:
+            raise self._over(blocking)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Out of every line; who is first now may go on."""
+        mine = [claim.place for claim in waiter.claims if waiter in self._lines.get(claim.place, ())]
+        for place in mine:
+            line = self._lines[place]
+            del line[waiter]
+            if not line:
+                del self._lines[place]
+        if mine:
+            self._serve(mine)
+
+    def _serve(self, changed: Iterable[Place]) -> None:
+        """Let those go on, in order, who are first in all their lines and fit; refuse whom nothing helps any more."""
+        for place in changed:
+            while (line := self._lines.get(place)) is not None:
+                waiter = next((each for each in line if not each.turn.done()), None)
+                if waiter is None or not self._is_first(waiter):
+                    break
+                fit, blocking = self.bank.fit(waiter.claims)
+                if fit is Fit.LATER:
+                    break
+                if fit is Fit.NOW:
+                    self.bank.hold(waiter.attempt_id, waiter.claims)
+                    self._alert(waiter.claims)
+                waiter.turn.set_result(blocking)
+
+    def _is_first(self, waiter: _Waiter) -> bool:
+        return all(
+            next(each for each in self._lines[claim.place] if not each.turn.done()) is waiter for claim in waiter.claims
+        )
+
+    # --- claims and refusals
+
+    def _claims(self, payer: Payer, cost: Cost, at: float) -> list[Claim]:
+        return [
+            Claim(place, _in_unit(budget, cost), budget.limit_of(place.value), budget.hard)
+            for budget, place in places(self.budgets, payer, at)
+        ]
+
+    def _over(self, claim: Claim) -> BudgetExceeded:
+        budget = next(budget for budget in self.budgets if budget.id == claim.place.budget)
+        needs = _told(budget, claim.amount, self._currency)
+        return self._refusal(budget, claim.place, f"this request may need {needs}")
+
+    def _refusal(self, budget: Budget, place: Place, why: str) -> BudgetExceeded:
+        now = self._clock.now()
+        end = budget.span(place.start).end
+        limit, account = budget.limit_of(place.value), self.bank.account(place)
+        whose = f" of {budget.scope} {place.value[:64]!r}" if budget.scope != "global" else ""
+        used, most = (_told(budget, amount, self._currency) for amount in (account.used, limit))
+        until = "" if end == FOREVER else f"; it is reset at {datetime.fromtimestamp(end, UTC).astimezone(budget.zone)}"
+        return BudgetExceeded(
+            f"the budget {budget.name!r}{whose} is used up: {used} of {most} in this {budget.window}, {why}{until}",
+            refused_by={
+                "budget": budget.name,
+                "scope": budget.scope,
+                "value": place.value,
+                "unit": self._currency if budget.unit == "money" else "tokens",
+                "used": account.used,
+                "limit": limit,
+                "resets_at": None if end == FOREVER else end,
+                "timezone": budget.zone.key,
+            },
+            retry_after_s=None if end == FOREVER else max(1.0, end - now),
+        )
+
+    # --- the operator
+
+    def standings(self) -> list[BudgetStanding]:
+        """Every account of the windows that are open, and every entry that has spent nothing yet."""
+        now = self._clock.now()
+        return [standing for budget in self.budgets for standing in self._standings(budget, budget.span(now))]
+
+    def _standings(self, budget: Budget, span: Span) -> list[BudgetStanding]:
+        mine = {
+            place.value: account
+            for place, account in self.bank.accounts().items()
+            if place.budget == budget.id and place.start == span.start
+        }
+        used = {value: account.posted for value, account in mine.items() if account.posted}
+        pending = {value: account.pending for value, account in mine.items() if account.pending}
+        return standings(budget, span, used, pending)
+
+    def sweep(self) -> None:
+        """Forget the accounts of windows that are over."""
+        now = self._clock.now()
+        for budget in self.budgets:
+            self.bank.forget(budget.id, before=budget.span(now - KEPT_S).start)
+        self._told = {told for told in self._told if told[0] in self.bank.accounts()}
+
+    def _alert(self, claims: Iterable[Claim]) -> None:
+        """Tell the operator once per account and fraction."""
+        by_id = {budget.id: budget for budget in self.budgets if budget.alerts}
+        for claim in claims:
+            budget = by_id.get(claim.place.budget)
+            if budget is None or not claim.limit:
+                continue
+            used = self.bank.account(claim.place).used / claim.limit
+            for fraction in budget.alerts:
+                if used >= fraction and (claim.place, fraction) not in self._told:
+                    self._told.add((claim.place, fraction))
+                    self._on_alert(budget.name)
+                    log.warning(
+                        "a budget nears its limit",
+                        extra={
+                            "budget": budget.name,
+                            "of": claim.place.value,
+                            "used": round(used, 4),
+                            "alert": fraction,
+                        },
+                    )
+
+
+def _in_unit(budget: Budget, cost: Cost) -> int:
+    return (cost.nano or 0) if budget.unit == "money" else cost.tokens
+
+
+def _told(budget: Budget, amount: int, currency: str) -> str:
+    return f"{format_amount(amount)} {currency}" if budget.unit == "money" else f"{amount} tokens"
