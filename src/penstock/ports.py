@@ -292,6 +292,14 @@ class LedgerReader(Protocol):
         """Every row of one exchange: itself, its attempts, its shares."""
         ...
 
+    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """As ``Ledger.open_rows``: with a server running, what is under way."""
+        ...
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """As ``Ledger.posted``."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:

@@ -29,6 +29,7 @@ from penstock.config.settings import Settings
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.pipeline.keyring import digest_key
+from penstock.pipeline.teller import Tokenizer
 from penstock.ports import Ledger, Posted
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
@@ -212,12 +213,14 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 
 @asynccontextmanager
-async def open_house(*, seed: int = 1, **config: Any) -> AsyncIterator[House]:
-    """A house on the running loop, which has to be one of virtual time."""
+async def open_house(
+    *, seed: int = 1, tokenizers: Mapping[str, Tokenizer] | None = None, **config: Any
+) -> AsyncIterator[House]:
+    """A house on the running loop, which has to be one of virtual time. ``tokenizers``: by provider kind."""
     before = other_tasks()
     clock = LoopClock(EPOCH)
     upstream = Scripted(clock)
-    world = World(clock, SystemRng(seed), transports={"scripted": upstream}, book=book())
+    world = World(clock, SystemRng(seed), transports={"scripted": upstream}, book=book(), tokenizers=tokenizers or {})
     settings = settings_of(**config)
     gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
     gateway.stores.ledger = ledger = KeptLedger(gateway.stores.ledger)

@@ -111,6 +111,11 @@ def changed_fields(name: str, change: Fields, settings: Settings, records: Itera
     return fields
 
 
+def is_there(name: str, settings: Settings, records: Iterable[Record]) -> bool:
+    """Whether there is a budget of that name, right or wrong: a wrong one can be removed too."""
+    return bool(_fields_now(name, settings, records))
+
+
 def _fields_now(name: str, settings: Settings, records: Iterable[Record]) -> dict[str, Any]:
     record = next((record for record in records if record.name == name), None)
     if record is not None:

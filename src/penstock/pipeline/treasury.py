@@ -253,9 +253,10 @@ class Treasury:
         limit, account = budget.limit_of(place.value), self.bank.account(place)
         whose = f" of {budget.scope} {place.value[:64]!r}" if budget.scope != "global" else ""
         used, most = (_told(budget, amount, self._currency) for amount in (account.used, limit))
+        when = "in all" if budget.window == "total" else f"in this {budget.window}"
         until = "" if end == FOREVER else f"; it is reset at {datetime.fromtimestamp(end, UTC).astimezone(budget.zone)}"
         return BudgetExceeded(
-            f"the budget {budget.name!r}{whose} is used up: {used} of {most} in this {budget.window}, {why}{until}",
+            f"the budget {budget.name!r}{whose} is used up: {used} of {most} {when}, {why}{until}",
             refused_by={
                 "budget": budget.name,
                 "scope": budget.scope,

@@ -5,6 +5,7 @@ answers only while the gateway is open (no key exists) and listens on loopback. 
 foreign Host names and web pages, whose Origin gives them away (DNS rebinding). Fails closed.
 """
 
+import asyncio
 import hmac
 from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import suppress
@@ -19,8 +20,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from penstock.config.budget_records import changed_fields, is_there, source_of
 from penstock.config.settings import Settings
 from penstock.config.units import is_loopback
+from penstock.core.budget_report import BudgetStanding, budget_rows
 from penstock.errors import (
     BadRequest,
     BodyTooLarge,
@@ -33,7 +36,7 @@ from penstock.errors import (
 )
 from penstock.observe.metrics import CONTENT_TYPE, Metrics
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import Clock, Ids, KeyRecord, SpendQuery, Stores
+from penstock.ports import BudgetRecord, Clock, Ids, KeyRecord, SpendQuery, Stores
 from penstock.server.health import Health, Phase
 from penstock.server.hosts import check_headers
 from penstock.server.redaction import show
@@ -74,6 +77,14 @@ class Standing(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """The budgets in force."""
+
+    def standings(self) -> Sequence[BudgetStanding]:
+        """Every account of the windows that are open."""
+        ...
+
+
 class Gateway(Protocol):
     """What the admin plane and ``serve`` need of a running gateway."""
 
@@ -94,12 +105,21 @@ class Gateway(Protocol):
         """What outlives a reload."""
         ...
 
+    @property
+    def treasury(self) -> Budgets:
+        """The budgets in force, and what is spent and held of them."""
+        ...
+
     async def start(self) -> None:
         """Read the keys and start the background loops."""
         ...
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Take over what changed in the key store."""
+        ...
+
+    async def refresh_budgets(self, *, always: bool = False) -> None:
+        """Take over what changed in the budget store."""
         ...
 
     async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
@@ -147,6 +167,7 @@ class AdminApi:
         """``load_settings``: reads the config anew; raises ConfigError with every mistake."""
         self._gateway = gateway
         self._load_settings = load_settings
+        self._changing = asyncio.Lock()
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -155,6 +176,8 @@ class AdminApi:
             Route("/admin/spend", self.spend),
             Route("/admin/keys", self.keys, methods=["GET", "POST"]),
             Route("/admin/keys/{name}", self.revoke_key, methods=["DELETE"]),
+            Route("/admin/budgets", self.budgets),
+            Route("/admin/budgets/{name}", self.budget, methods=["PUT", "DELETE"]),
             Route("/admin/cache", self.cache),
             Route("/admin/cache/purge", self.purge, methods=["POST"]),
             Route("/admin/config", self.config),
@@ -191,6 +214,20 @@ class AdminApi:
         await gateway.refresh_keys(always=True)
         return _json(_key_row(record))
 
+    async def budgets(self, _request: Request) -> Response:
+        """What ``penstock budgets show --format json`` prints, as this process knows it."""
+        return _json({"rows": self._budget_rows(), "total": {}})
+
+    async def budget(self, request: Request) -> Response:
+        """Add a budget, or change what the body names of it; or remove it. That holds from now on."""
+        name = request.path_params["name"]
+        change = await _read(request, dict[str, Any]) if request.method == "PUT" else None
+        async with self._changing:  # a change is made of what stands now
+            record = await (self._removed(name) if change is None else self._changed(name, change))
+            await self._gateway.stores.budgets.put(record)
+        await self._gateway.refresh_budgets(always=True)
+        return _json({"rows": self._budget_rows(name), "total": {}})
+
     async def cache(self, _request: Request) -> Response:
         """How much the exact cache holds."""
         entries, size = self._gateway.stores.answers.stats()
@@ -223,6 +260,25 @@ class AdminApi:
         if not rows:
             raise UnknownPath(f"the ledger has no exchange {exchange_id[:64]!r}")
         return _json({"rows": [{"row": _kind(row)} | msgspec.to_builtins(row) for row in rows]})
+
+    async def _changed(self, name: str, change: Mapping[str, Any]) -> BudgetRecord:
+        records = await self._gateway.stores.budgets.list()
+        try:
+            return BudgetRecord(name, changed_fields(name, change, self._gateway.settings, records))
+        except ConfigError as error:
+            raise _bad_budget(name, error) from None
+        except RecursionError:
+            raise BadRequest("the body nests too deep for a budget") from None
+
+    async def _removed(self, name: str) -> BudgetRecord:
+        if not is_there(name, self._gateway.settings, await self._gateway.stores.budgets.list()):
+            raise UnknownPath(f"there is no budget {name[:64]!r}")
+        return BudgetRecord(name, {}, removed=True)
+
+    def _budget_rows(self, name: str | None = None) -> list[dict[str, object]]:
+        gateway = self._gateway
+        found = [each for each in gateway.treasury.standings() if name in (None, each.budget.name)]
+        return budget_rows(found, gateway.settings.currency)
 
     async def _settle(self) -> None:
         """Let answers show what has just ended; a ledger that cannot be written can still be read."""
@@ -364,6 +420,13 @@ def _read_query(parameters: Mapping[str, str], now: float) -> SpendQuery:
     except StoreError as error:
         raise BadRequest(error.public) from None
     return SpendQuery(by, since, until, timezone)
+
+
+def _bad_budget(name: str, error: ConfigError) -> BadRequest:
+    """Every mistake; ``param`` is the field of the first."""
+    mistakes = [line.removeprefix(f"{source_of(name)}: ") for line in error.mistakes]
+    field = mistakes[0].partition(":")[0].partition(".")[0].partition("[")[0]
+    return BadRequest("; ".join(mistakes), param=field)
 
 
 def _key_row(record: KeyRecord) -> dict[str, object]:
