@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from penstock.clock import SystemClock, TimeIds
+from penstock.config.budget_records import budgets_in_force
 from penstock.config.load import load
 from penstock.config.settings import Address, Secret, Settings
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.limit import Gate
+from penstock.pipeline.treasury import Treasury
 from penstock.ports import Clock, Ids, Stores
 from penstock.stores.open import open_stores
 from tests.support.kinds import KINDS
@@ -38,19 +40,26 @@ class SmallGateway:
         self.pepper = PEPPER
         self.keyring = KeyRing(PEPPER, settings.keys)
         self.standing = Standing()
+        self.treasury = Treasury(self.clock, stores.ledger, settings.currency, self.metrics.budget_alert)
         self.refuses: list[str] = []
         self.closed = False
         self.adopted = asyncio.Event()
 
     async def start(self) -> None:
-        """Read the keys."""
+        """Read the keys and the budgets."""
         await self.refresh_keys(always=True)
+        await self.refresh_budgets(always=True)
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Read the keys."""
         version = await self.stores.keys.version()
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
+
+    async def refresh_budgets(self, *, always: bool = False) -> None:
+        """Read the budgets."""
+        if always:
+            await self.treasury.adopt(budgets_in_force(self.settings, await self.stores.budgets.list()))
 
     async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
         """Take the settings, unless told to refuse them."""

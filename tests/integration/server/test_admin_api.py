@@ -1,5 +1,6 @@
 """The admin plane: what an operator may ask and do, and who is kept out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
 LOCAL = "http://127.0.0.1:8788"
 ADMIN_PATHS = [
     ("GET", "/admin/spend"), ("GET", "/admin/keys"), ("POST", "/admin/keys"), ("DELETE", "/admin/keys/x"),
+    ("GET", "/admin/budgets"), ("PUT", "/admin/budgets/x"), ("DELETE", "/admin/budgets/x"),
     ("GET", "/admin/cache"), ("POST", "/admin/cache/purge"), ("GET", "/admin/config"), ("POST", "/admin/reload"),
     ("GET", "/admin/exchanges/x"), ("GET", "/admin"), ("GET", "/admin/unknown"),
 ]  # fmt: skip
@@ -152,6 +154,61 @@ async def test_a_key_is_not_made_of_nonsense(body: bytes) -> None:
         assert answer.status_code in (400, 413)
         assert answer.json()["error"]["message"]
         assert not await gateway.stores.keys.list()
+
+
+async def test_budgets_are_set_shown_and_removed() -> None:
+    """Each takes effect at once, and only what is named changes."""
+    async with administered(small_settings(TOKEN)) as (gateway, client):
+        client.headers.update(BEARER)
+        wanted = {"scope": "user", "limit": "100 tokens", "window": "total", "entries": {"bob": "0 tokens"}}
+        (row,) = (await client.put("/admin/budgets/per-user", json=wanted)).json()["rows"]
+        assert (row["budget"], row["value"], row["limit"], row["used"]) == ("per-user", "bob", "0", "0")
+        (budget,) = gateway.treasury.budgets
+        assert (budget.limit, budget.limit_of("bob")) == (100, 0)
+        await client.put("/admin/budgets/per-user", json={"value": "alice", "limit": "7 tokens", "hard": False})
+        (budget,) = gateway.treasury.budgets
+        assert (budget.limit, dict(budget.entries), budget.hard) == (100, {"bob": 0, "alice": 7}, False)
+        shown = (await client.get("/admin/budgets")).json()
+        assert [each["value"] for each in shown["rows"]] == ["alice", "bob"]
+        assert (await client.delete("/admin/budgets/per-user")).json()["rows"] == []
+        assert gateway.treasury.budgets == ()
+        assert (await client.delete("/admin/budgets/per-user")).status_code == 404
+
+
+async def test_changes_at_once_lose_nothing() -> None:
+    """Each is made of what the one before has left."""
+    async with administered(small_settings(TOKEN)) as (gateway, client):
+        client.headers.update(BEARER)
+        await client.put("/admin/budgets/b", json={"scope": "user", "limit": "1 CNY"})
+        changes = [{"value": f"u{number}", "limit": "2 CNY"} for number in range(8)]
+        await asyncio.gather(*(client.put("/admin/budgets/b", json=change) for change in changes))
+        assert len(gateway.treasury.budgets[0].entries) == 8
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        (b'{"limit": "-5 CNY"}', "limit", "limit: '-5 CNY' is negative; write 0 or more"),
+        (b'{"limit": "5 CNY", "timezone": "Mars"}', "timezone", "is no time zone; write an IANA name"),
+        (b'{"limit": "5 CNY", "entries": {"a": 5}}', "entries", "entries.a: '5' lacks its unit"),
+        (b'{"limit": "5 CNY", "alerts": [0.5, 11]}', "alerts", "alerts[1]: '11' is no fraction"),
+        (b'{"limits": "5 CNY"}', "limits", "is no setting; did you mean limit?"),
+        (b'{"name": "other"}', "limit", "is missing; add `limit: ...`"),
+        (b"{}", "limit", "is missing; add `limit: ...`"),
+        (b"[]", None, "the body is not what this takes"),
+        (b'{"entries": ' + b'{"a": ' * 600 + b"1" + b"}" * 601, None, "nests too deep"),
+        (b'{"entries": ' + b'{"a": ' * 9000, None, "the body is not what this takes"),
+    ],
+)
+async def test_a_budget_is_not_made_of_nonsense(body: bytes, param: str | None, said: str) -> None:
+    """A 400 that names the field and what to do, and nothing is stored."""
+    async with administered(small_settings(TOKEN)) as (gateway, client):
+        answer = await client.put("/admin/budgets/b", content=body, headers=BEARER)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert said in error["message"]
+        assert error["param"] == param
+        assert not await gateway.stores.budgets.list()
 
 
 async def test_spend_is_what_the_command_prints() -> None:
