@@ -102,11 +102,13 @@ def changed_fields(name: str, change: Fields, settings: Settings, records: Itera
     that of this scope value alone, and null takes its entry away. Raises ConfigError when what would come of it is
     wrong.
     """
+    if change.get("name", name) != name:
+        raise _wrong(name, "name", "a budget keeps its name; remove this one and add the other")
     fields = _fields_now(name, settings, records)
     fields |= {field: given for field, given in change.items() if field not in _of_one(change)}
     if VALUE in change:
         fields["entries"] = _with_entry(name, fields, change)
-    fields = {field: given for field, given in fields.items() if given is not None}
+    fields = {field: given for field, given in fields.items() if given is not None and field != "name"}
     read_budget(name, fields, Around.of(settings))
     return fields
 
