@@ -19,6 +19,7 @@ CANARY = "canary-8f3a"
 SPLICES = (
     "&a", "*a", "<<: *a", "!!x", "${A}", "${", "$$", "{", "}", "[", "]", ":", "\t", "'", '"', "|", "---", "null", "off",
     "5", "1e9", "- ", "\\uD800", "\u2028", "model", "sim", "deepseek", "weight: -1", "kind: openai", "? x", "%YAML 1.1",
+    "5 CNY", "budgets: ", "tokens", "limit: ",
 )  # fmt: skip
 
 words = st.sampled_from(("store", "providers", "models", "cache", "exact", "keys", "server", "fx", "a", "kind", "ttl"))
@@ -114,6 +115,9 @@ ANY_PLACES = (
     "models: {m: {balance: SECRET, baseline: SECRET, deployments: [{provider: SECRET, weight: SECRET}]}}",
     "providers: {p: {kind: SECRET, after_disconnect: SECRET, dialects: [SECRET], prices: {input: SECRET}}}",
     "keys: [{name: SECRET, models: [SECRET]}]",
+    "budgets: [{name: SECRET, limit: 1 CNY}, {name: b, limit: SECRET, scope: SECRET, timezone: SECRET}]",
+    "budgets: [{name: b, limit: 1 CNY, scope: model, alerts: [SECRET], entries: {a: SECRET}, ladder: {stale: SECRET}}]",
+    "models: {m: {deployments: [{provider: sim}], cheaper: SECRET}}",
     "SECRET",
     "SECRET: 1",
     "server: {SECRET: 1}",

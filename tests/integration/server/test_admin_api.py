@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from penstock.pipeline.keyring import digest_key
 from penstock.ports import StoredAnswer
 from penstock.server.admin_api import admin_app
 from penstock.server.health import Phase
+from tests.support.configs import loaded
 from tests.support.ledger_rows import rows_of
 from tests.support.small_gateway import PEPPER, SmallGateway, small_gateway, small_settings
 
@@ -173,6 +175,15 @@ async def test_budgets_are_set_shown_and_removed() -> None:
         assert (await client.delete("/admin/budgets/per-user")).json()["rows"] == []
         assert gateway.treasury.budgets == ()
         assert (await client.delete("/admin/budgets/per-user")).status_code == 404
+
+
+async def test_the_configs_budgets_are_shown_with_it(tmp_path: Path) -> None:
+    """With the name of their zone, as JSON."""
+    text = "budgets: [{name: b, limit: 1 CNY, timezone: Asia/Tokyo, ladder: {stale: 0.5}}]\n"
+    settings = replace(small_settings(TOKEN), budgets=loaded(text, tmp_path).budgets)
+    async with administered(settings) as (_, client):
+        shown = (await client.get("/admin/config", headers=BEARER)).json()["budgets"]
+        assert (shown[0]["limit"], shown[0]["zone"], shown[0]["ladder"]) == (10**9, "Asia/Tokyo", {"stale": 0.5})
 
 
 async def test_changes_at_once_lose_nothing() -> None:

@@ -1,5 +1,6 @@
 """What the file, the environment and the rows come to."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -130,10 +131,37 @@ def test_the_example_file_is_right_and_shows_the_defaults() -> None:
     settings = load(ROOT / "penstock.example.yaml", {"DEEPSEEK_API_KEY": "k"}, registry=KINDS)
     default = built_in()
     assert settings.warnings == ()
-    for name in ("server", "store", "currency", "fx", "ledger", "limits", "timeouts", "retry", "keys"):
+    for name in (
+        "server",
+        "store",
+        "currency",
+        "fx",
+        "ledger",
+        "limits",
+        "timeouts",
+        "retry",
+        "keys",
+        "budgets",
+        "budget_wait_s",
+        "bound",
+    ):
         assert getattr(settings, name) == getattr(default, name), name
     assert settings.cache.exact_ttl_s == default.cache.exact_ttl_s
     assert settings.cache.max_bytes == default.cache.max_bytes
+
+
+def test_the_examples_budgets_are_right_too(tmp_path: Path) -> None:
+    """They are commented out, because there are none by default; whoever takes the mark away gets what they say."""
+    text = (ROOT / "penstock.example.yaml").read_text("utf-8")
+    written = re.search(r"^# budgets:(.*\n)(#   .*\n)+", text, re.MULTILINE)
+    assert written
+    models = """
+providers: {sim: {kind: sim}}
+models: {m: {deployments: [{provider: sim}], cheaper: n}, n: {deployments: [{provider: sim}]}}
+"""
+    settings = loaded(models + re.sub("^# ", "", written[0], flags=re.MULTILINE), tmp_path)
+    assert [budget.name for budget in settings.budgets] == ["all", "per-user"]
+    assert list(settings.budgets[1].ladder) == ["stale", "thinking_off", "cheaper"]
 
 
 # --- providers -------------------------------------------------------------------------------------------------
