@@ -37,7 +37,8 @@ from penstock.server.app import DataPlane
 from penstock.server.replies import row_of
 from penstock.stores.new_key import new_key
 from tests.support.asgi_client import Asking, http_scope
-from tests.support.ledger_check import check_ledger
+from tests.support.invariants import check_money
+from tests.support.invariants_books import Books
 
 EPOCH: Final = 1_795_000_000.0
 END_S: Final = 100_000.0
@@ -171,6 +172,11 @@ class House:
         for _ in range(3):
             await asyncio.sleep(0)
 
+    def check(self, *, running: bool = False) -> None:
+        """The ledger adds up, and the budgets with it. ``running``: something is still under way."""
+        treasury = self.gateway.treasury
+        check_money(Books(self.ledger.rows, treasury.budgets, treasury.bank, running=running))
+
     def leftovers(self) -> dict[str, Any]:
         """What is still held: empty when all is over."""
         standing = self.gateway.standing
@@ -229,7 +235,7 @@ async def open_house(
     try:
         yield house
         await house.rest()
-        check_ledger(ledger.rows)
+        house.check()
         assert house.leftovers() == {}
         assert other_tasks() <= before
     finally:
