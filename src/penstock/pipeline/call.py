@@ -148,6 +148,7 @@ class Call:
             body = (await self._within(first_byte_at, "first_byte", response.read(MAX_ANSWER_BYTES))).strip()
         except BadAnswer as error:
             raise CutAnswer(error.public, detail=error.detail) from error
+        self._world.teller.reached("first_byte")
         answer = _read_answer(body)
         inside = self._adapter.error_inside(self._dialect, answer)
         if inside is not None:
@@ -178,6 +179,7 @@ class Call:
                 break
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
+        self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
         batches = self._batches(response, parser, first)
@@ -325,6 +327,8 @@ class Call:
         if usage is None and fold is not None and fold.usage is not None:
             usage = self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
         usage, estimated = self._used(outcome, usage, answer, worked=worked)
+        if usage.total and not estimated:
+            self._world.teller.reached("usage")
         if outcome == "ok":
             exchange.usage, exchange.estimated = usage, estimated
         teller, hold = self._world.teller, self._hold
