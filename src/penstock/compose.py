@@ -13,6 +13,7 @@ from penstock.config.fixed import in_force, needs_restart
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import ProviderSettings, Settings
+from penstock.core.budget_report import used_ratios
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import LedgerRow
 from penstock.core.retry import RetryBudget
@@ -113,6 +114,7 @@ class Gateway:
         self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
+        metrics.watch_all("penstock_budget_used_ratio", lambda: used_ratios(self.treasury.standings()))
         self._tickers = [
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets"),
@@ -163,17 +165,19 @@ class Gateway:
         What needs a restart stays as it is, in ``settings`` too: they are what holds.
         """
         await self.refresh_keys()
+        records = await self.stores.budgets.list()
         refusals = refusals_at_reload(self.settings, settings, self.keyring.live(self.clock.now()))
         if refusals:
             raise ConfigError(refusals)
         restart = needs_restart(self.settings, settings)
-        self.settings = settings = in_force(self.settings, settings)
+        wanted = in_force(self.settings, settings)
+        await self.treasury.adopt(budgets_in_force(wanted, records))
+        self.settings = settings = wanted
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.budget.share = settings.retry.budget
         self.metrics.adopt(settings)
-        await self.refresh_budgets(always=True)
         self.pipeline = self._pipeline(settings)
         return restart
 

@@ -25,7 +25,7 @@ class Reserve:
             raise PenstockError("internal error", detail="nothing was planned")
         if "refuse" in exchange.steps:
             exchange.degraded += ("refuse",)
-            raise self._treasury.refusal(exchange.payer, "the ladder's last step is reached")
+            raise self._treasury.last_step(exchange.payer)
         exchange.hold = await self._teller.open(exchange, plan.candidates[0])
         return None
 

@@ -127,7 +127,7 @@ class Teller:
 
     def cut(self, exchange: Exchange, why: str) -> BudgetExceeded:
         """The error that ends an answer which outgrew its hold."""
-        return self._treasury.refusal(exchange.payer, why)
+        return self._treasury.refusal(exchange.payer, Cost(0, 0), why)
 
     def note(self, hold: Hold, row: AttemptRow) -> None:
         """Journal how far an open attempt has come: what it is charged if we die."""
@@ -202,7 +202,8 @@ class Teller:
         usual = None if known is None else known.usual_output()
         least, most = min(cap, SHORTEST_CAP if usual is None else usual), cap
         if not fits(least):
-            raise self._treasury.refusal(exchange.payer, f"this request may need {least * number} tokens of output")
+            why = f"this request may need {least * number} tokens of output"
+            raise self._treasury.refusal(exchange.payer, hold.cost_of(least * number), why)
         while least < most - 1:
             middle = (least + most) // 2
             least, most = (middle, most) if fits(middle) else (least, middle)

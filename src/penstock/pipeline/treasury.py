@@ -83,6 +83,7 @@ class Treasury:
                 self._settled = None
             for place, amount in (item for history in histories for item in history.items()):
                 self.bank.post(place, amount)
+            self._relimit()
             for gone in known - {budget.id for budget in budgets}:
                 self.bank.forget(gone)
             self._serve(list(self._lines))
@@ -94,6 +95,16 @@ class Treasury:
             Place(budget.id, row.value, span.start): row.amount_nano if budget.unit == "money" else row.tokens
             for row in rows
         }
+
+    def _relimit(self) -> None:
+        """Who waits, waits for what the limits are now."""
+        by_id = {budget.id: budget for budget in self.budgets}
+        for waiter in {waiter for line in self._lines.values() for waiter in line}:
+            waiter.claims = [
+                claim._replace(limit=by_id[claim.place.budget].limit_of(claim.place.value))
+                for claim in waiter.claims
+                if claim.place.budget in by_id
+            ]
 
     # --- what one request may do
 
@@ -117,22 +128,31 @@ class Treasury:
 
     def steps(self, payer: Payer) -> tuple[str, ...]:
         """The rungs of the ladder that this payer has reached, gentlest first."""
-        reached: set[str] = set()
-        for budget, place in places(self.budgets, payer, self._clock.now()):
-            if budget.ladder:
-                limit = budget.limit_of(place.value)
-                used = self.bank.account(place).used
-                reached.update(step for step, share in budget.ladder.items() if used >= share * limit)
-        return tuple(step for step in STEPS if step in reached) if reached else ()
+        found = [each for each in places(self.budgets, payer, self._clock.now()) if each[0].ladder]
+        return tuple(step for step in STEPS if any(self._has_reached(step, *each) for each in found))
 
-    def refusal(self, payer: Payer, why: str) -> BudgetExceeded:
-        """The refusal of the tightest account, where no claim was made yet."""
-        standing = [
-            (self.bank.account(place).used / max(1, budget.limit_of(place.value)), budget, place)
+    def _has_reached(self, step: str, budget: Budget, place: Place) -> bool:
+        """By what is posted: a hold may come to much less."""
+        share = budget.ladder.get(step)
+        return share is not None and self.bank.account(place).posted >= share * budget.limit_of(place.value)
+
+    def refusal(self, payer: Payer, cost: Cost, why: str) -> BudgetExceeded:
+        """The refusal of what would cost that much, by the account that is farthest from holding it."""
+
+        def excess(claim: Claim) -> float:
+            return (self.bank.account(claim.place).used + claim.amount) / max(1, claim.limit)
+
+        claims = [claim for claim in self._claims(payer, cost, self._clock.now()) if claim.hard]
+        return self._over(max(claims, key=excess), why)
+
+    def last_step(self, payer: Payer) -> BudgetExceeded:
+        """The refusal of the ladder's last step."""
+        reached = [
+            (budget, place)
             for budget, place in places(self.budgets, payer, self._clock.now())
+            if self._has_reached("refuse", budget, place)
         ]
-        _, budget, place = max(standing, key=lambda found: found[0])
-        return self._refusal(budget, place, why)
+        return self._refusal(*reached[0], "the last step of its ladder is reached")
 
     async def hold(self, attempt_id: str, payer: Payer, cost: Cost, wait_s: float) -> float:
         """Hold ``cost`` on every account, waiting up to ``wait_s`` in order for the holds of others to end.
@@ -149,7 +169,6 @@ class Treasury:
             raise self._over(blocking)
         if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
             self.bank.hold(attempt_id, claims)
-            self._alert(claims)
         else:
             await self._wait(_Waiter(attempt_id, claims), wait_s)
         return at
@@ -165,7 +184,6 @@ class Treasury:
         if self.bank.fit(claims)[0] is not Fit.NOW:
             return False
         self.bank.top_up(attempt_id, claims)
-        self._alert(claims)
         return True
 
     def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
@@ -182,6 +200,7 @@ class Treasury:
             if place.budget in by_id:
                 billed[place] = _in_unit(by_id[place.budget], cost)
         self.bank.settle(attempt_id, billed)
+        self._alert(billed)
         if self._lines:
             self._serve(billed)
 
@@ -226,7 +245,6 @@ class Treasury:
                     break
                 if fit is Fit.NOW:
                     self.bank.hold(waiter.attempt_id, waiter.claims)
-                    self._alert(waiter.claims)
                 waiter.turn.set_result(blocking)
 
     def _is_first(self, waiter: _Waiter) -> bool:
@@ -242,10 +260,10 @@ class Treasury:
             for budget, place in places(self.budgets, payer, at)
         ]
 
-    def _over(self, claim: Claim) -> BudgetExceeded:
+    def _over(self, claim: Claim, why: str = "") -> BudgetExceeded:
         budget = next(budget for budget in self.budgets if budget.id == claim.place.budget)
         needs = _told(budget, claim.amount, self._currency)
-        return self._refusal(budget, claim.place, f"this request may need {needs}")
+        return self._refusal(budget, claim.place, why or f"this request may need {needs}")
 
     def _refusal(self, budget: Budget, place: Place, why: str) -> BudgetExceeded:
         now = self._clock.now()
@@ -294,27 +312,25 @@ class Treasury:
             self.bank.forget(budget.id, before=budget.span(now - KEPT_S).start)
         self._told = {told for told in self._told if told[0] in self.bank.accounts()}
 
-    def _alert(self, claims: Iterable[Claim]) -> None:
-        """Tell the operator once per account and fraction."""
+    def _alert(self, changed: Iterable[Place]) -> None:
+        """Tell the operator once per account and fraction of its limit that is spent."""
         by_id = {budget.id: budget for budget in self.budgets if budget.alerts}
-        for claim in claims:
-            budget = by_id.get(claim.place.budget)
-            if budget is None or not claim.limit:
+        for place in changed:
+            budget = by_id.get(place.budget)
+            if budget is None:
                 continue
-            used = self.bank.account(claim.place).used / claim.limit
+            limit, spent = budget.limit_of(place.value), self.bank.account(place).posted
             for fraction in budget.alerts:
-                if used >= fraction and (claim.place, fraction) not in self._told:
-                    self._told.add((claim.place, fraction))
+                if 0 < fraction * limit <= spent and (place, fraction) not in self._told:
+                    self._told.add((place, fraction))
                     self._on_alert(budget.name)
-                    log.warning(
-                        "a budget nears its limit",
-                        extra={
-                            "budget": budget.name,
-                            "of": claim.place.value,
-                            "used": round(used, 4),
-                            "alert": fraction,
-                        },
-                    )
+                    told = {
+                        "budget": budget.name,
+                        "of": place.value,
+                        "used": round(spent / limit, 4),
+                        "alert": fraction,
+                    }
+                    log.warning("a budget nears its limit", extra=told)
 
 
 def _in_unit(budget: Budget, cost: Cost) -> int:

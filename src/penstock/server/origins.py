@@ -9,7 +9,7 @@ _EXPOSED: Final = (
     b"access-control-expose-headers",
     (
         b"x-request-id, x-penstock-cache, x-penstock-deployment, x-penstock-attempts, x-penstock-cost, "
-        b"x-penstock-saved, retry-after"
+        b"x-penstock-saved, x-penstock-degraded, retry-after"
     ),
 )
 _ALLOWED: Final = (

@@ -9,7 +9,7 @@ from penstock.core.records import OPEN, AttemptRow, ExchangeRow
 from penstock.core.usage import Usage
 from penstock.pipeline.exchange import Exchange
 from tests.support.asgi_client import Asking
-from tests.support.house import BASE, END_S, House, chat, message, open_house
+from tests.support.house import BASE, END_S, House, chat, message, open_house, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -309,3 +309,63 @@ async def test_a_client_that_leaves_frees_what_it_held() -> None:
         assert standing.pending == 0
         assert 0 < standing.used < 500
         assert (await house.answer(message(max_tokens=1000))).status == 200
+
+
+async def test_a_refusal_names_the_budget_that_is_in_the_way() -> None:
+    """Not the one that is fullest: its reset is what the client should wait for."""
+    budgets = [
+        budget("10000 tokens"),
+        budget("300 tokens", name="mine", scope="user", window="day"),
+    ]
+    async with open_house(budgets=budgets) as house:
+        house.upstream.reply(usage=Usage(900, 0, 0, 100))
+        posted_before = await house.answer(chat(max_completion_tokens=1000, user=""))
+        assert posted_before.status == 429
+        assert posted_before.error["budget"]["budget"] == "mine"
+
+
+async def test_alerts_are_about_what_is_spent(caplog: pytest.LogCaptureFixture) -> None:
+    """Once per fraction; a hold, which may fill the budget, is no alert."""
+    async with open_house(budgets=[budget("2000 tokens", alerts=[0.4, 0.8])]) as house:
+        house.upstream.reply(usage=USAGE, after_s=1).reply(usage=Usage(800, 0, 0, 100)).reply(usage=Usage(10, 0, 0, 1))
+        for text in "abc":
+            await house.answer(chat(text, max_completion_tokens=700))
+        told = [record.alert for record in caplog.records if record.message == "a budget nears its limit"]  # type: ignore[attr-defined] # our extra
+        assert told == [0.4]
+
+
+async def test_changing_a_limit_takes_effect_at_once() -> None:
+    """For the next request, and for who waits; what was spent stays spent."""
+    async with open_house(budgets=[budget("1500 tokens")]) as house:
+        house.upstream.reply(after_s=30, usage=USAGE).forever()
+        first = house.ask(chat("a", max_completion_tokens=1000))
+        await asyncio.sleep(1)
+        waiting = house.ask(chat("b", max_completion_tokens=1000))
+        await asyncio.sleep(1)
+        await house.gateway.adopt(settings_of(budgets=[budget("9000 tokens")]))
+        await asyncio.sleep(1)
+        assert len(house.upstream.calls) == 2
+        await house.rest()
+        assert served([first, waiting]) == 2
+        await house.gateway.adopt(settings_of(budgets=[budget("10 tokens")]))
+        assert (await house.answer(chat("c"))).status == 429
+        await house.gateway.adopt(settings_of())
+        assert (await house.answer(chat("c"))).status == 200
+
+
+async def test_a_new_budget_knows_what_was_spent_before_it() -> None:
+    """From the ledger, once, also of calls that are under way when it comes; one that is deleted while held is gone."""
+    async with open_house() as house:
+        house.upstream.reply(usage=USAGE).reply(after_s=10, usage=USAGE)
+        await house.answer(chat("before"))
+        under_way = house.ask(chat("under way"))
+        await asyncio.sleep(1)
+        await house.gateway.adopt(settings_of(budgets=[budget("9000 tokens")]))
+        assert posted(house) == USAGE.total
+        await under_way.done()
+        assert posted(house) == 2 * USAGE.total
+        held = house.ask(chat("held"))
+        await asyncio.sleep(1)
+        await house.gateway.adopt(settings_of())
+        assert (await held.done()).status == 200
+        assert house.gateway.treasury.standings() == []
