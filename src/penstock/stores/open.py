@@ -21,7 +21,8 @@ from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
 from penstock.stores.sqlite_budgets import SqliteBudgets
 from penstock.stores.sqlite_keys import SqliteKeys
-from penstock.stores.sqlite_ledger import OnLost, SqliteLedger, SqliteLedgerReader, book_currency
+from penstock.stores.sqlite_ledger import OnLost, SqliteLedger
+from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader, book_currency
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_results import SqliteResults
 from penstock.stores.sqlite_writer import SqliteWriter

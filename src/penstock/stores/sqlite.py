@@ -51,6 +51,7 @@ def connect(path: Path, sync: str = "normal") -> sqlite3.Connection:
     """A connection that writes, for the thread that will own it."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute(_SYNC[sync])
+    connection.execute("PRAGMA temp_store = MEMORY")  # a statement of many rows keeps a journal, which else is a file
     connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
     return connection
 
@@ -91,6 +92,21 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:  # a full disk may have rolled back by itself
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, within a transaction."""
+    connection.execute("SAVEPOINT piece")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO piece")
+        raise
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE piece")
 
 
 def _require_wal(connection: sqlite3.Connection, path: Path) -> None:

@@ -13,26 +13,14 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.errors import StoreError
-from penstock.ports import Posted, SpendQuery, SpendRow
-from penstock.stores.posted import by_value, check_scope
-from penstock.stores.queries import block_of, load_queries
-from penstock.stores.rows import (
-    Values,
-    attempt_values,
-    exchange_values,
-    read_attempt,
-    read_exchange,
-    read_share,
-    share_values,
-)
-from penstock.stores.spend import check_query, grouped
-from penstock.stores.sqlite import transaction
+from penstock.ports import Posted
+from penstock.stores.sqlite import savepoint, transaction
+from penstock.stores.sqlite_inserts import Inserts
+from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 
@@ -43,9 +31,6 @@ OnLost = Callable[[Sequence[LedgerRow], str], None]
 
 MAX_ROWS: Final = 100_000
 """Rows that may wait: about 100 MB, or a minute of disk failure at 500 exchanges per second."""
-
-_BLOCK: Final = 32
-"""Rows per statement: measured in docs/adr/0005."""
 
 _GROUP_ROWS: Final = 1024
 """Rows per transaction, about half a megabyte: more than 50 ms bring at 5,000 exchanges per second."""
@@ -61,10 +46,7 @@ _UNFIT: Final = (
 )
 """What the driver raises for a value that no column takes; anything else is the store's failure, not the row's."""
 
-_ID_TIME: Final = 12
-"""Hex digits of milliseconds that our names begin with (clock.TimeIds)."""
-_NEAR_S: Final = 60.0
-_EVER: Final = 1e18
+Rows = Sequence[LedgerRow]
 
 
 class SqliteLedger:
@@ -76,11 +58,16 @@ class SqliteLedger:
         self._reader = SqliteLedgerReader(reader)
         self._on_lost = on_lost
         self._max_rows = max_rows
-        self._waiting: deque[Sequence[LedgerRow]] = deque()
-        self._writing: list[Sequence[LedgerRow]] = []
-        self._taken = 0
-        self._settled = 0
-        self._inserts = _Inserts()
+        self._inserts = Inserts()
+        self._waiting: deque[Rows] = deque()
+        self._writing: list[Rows] = []
+        self._rows_taken = self._rows_settled = 0
+        self._appended = self._written = 0
+        """How many groups, ever: a group's number is how many came before it."""
+        self._flushed = 0
+        """The first group that no flush has waited for."""
+        self._unopened: set[int] = set()
+        """Numbers of groups that were to open something, and were refused."""
         self._healthy = True
         self._late_rows = 0
 
@@ -90,18 +77,36 @@ class SqliteLedger:
         return self._healthy
 
     def append(self, rows: Iterable[LedgerRow]) -> None:
-        """Take the rows of an exchange."""
+        """Take rows that belong together: written in one transaction, after those of every earlier call."""
         group = tuple(rows)
-        if self._taken - self._settled + len(group) > self._max_rows:
+        if self._rows_taken - self._rows_settled + len(group) > self._max_rows:
+            if _opens(group):
+                self._unopened.add(self._appended)
             self._on_lost(group, f"{self._max_rows} rows wait already, the store cannot be written")
-            return
-        self._taken += len(group)
+            group = ()
+        self._rows_taken += len(group)
         self._waiting.append(group)
+        self._appended += 1
         self._writer.wake()
 
     async def flush(self) -> None:
-        """Return when everything appended before is committed. Raises StoreError."""
-        await self._writer.flush(self)
+        """Return when everything appended before is committed.
+
+        Raises StoreError when it is not, also when open rows that were appended since the flush before this one were
+        refused for good. Otherwise rows of a flush that failed go on waiting and are written when that is possible,
+        before those appended later: who does not make the call that it opened appends the row of its end, which then
+        takes the place of the open one. If the process ends before, none of the two is there; or, where a commit was
+        in doubt, the open one is, and is settled as if the call had been made.
+        """
+        mine = range(self._flushed, self._appended)
+        self._flushed = self._appended
+        try:
+            await self._writer.flush(self)
+        finally:
+            refused = self._unopened and self._unopened.intersection(mine)
+            self._unopened.difference_update(refused)
+        if refused:
+            raise StoreError("the ledger does not take these rows: what they open must not be begun")
 
     async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
         """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
@@ -109,8 +114,7 @@ class SqliteLedger:
         return await self._reader.open_rows()
 
     async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged. Raises StoreError."""
-        check_scope(scope)
+        """What attempts dispatched in [since, until) were charged, by value of ``scope``. Raises StoreError."""
         await self.flush()
         return await self._reader.posted(scope, since, until, excluding)
 
@@ -120,23 +124,28 @@ class SqliteLedger:
         if rows:
             self._on_lost(rows, reason)
 
+    # --- on the writer's thread --------------------------------------------------------------------------------
+
     def write(self, connection: sqlite3.Connection) -> None:
-        """On the writer's thread: everything that waits, oldest first, a transaction per group."""
-        while self._gather():
+        """Everything that waits now, oldest first, a transaction per group; what comes meanwhile is the next turn's."""
+        end = self._appended
+        while self._written < end:
+            self._gather(end)
             self._write(connection)
-            written = sum(map(len, self._writing))
+            rows = sum(map(len, self._writing))
+            self._written += len(self._writing)
             self._writing.clear()
-            self._settled += written
+            self._rows_settled += rows
             if not self._healthy:
-                self._late_rows += written
+                self._late_rows += rows
         if not self._healthy:
             self._heal()
 
     def fail(self, error: StoreError) -> None:
-        """On the writer's thread: what waits goes on waiting."""
+        """What waits goes on waiting."""
         if self._healthy:
             self._healthy = False
-            what = {"why": error.public, "rows_waiting": self._taken - self._settled}
+            what = {"why": error.public, "rows_waiting": self._rows_taken - self._rows_settled}
             log.error(
                 "the ledger cannot be written: free its disk, or let go of its file; it is tried again", extra=what
             )
@@ -146,13 +155,12 @@ class SqliteLedger:
         log.info("the ledger is written again, with all that waited", extra={"rows_late": self._late_rows})
         self._late_rows = 0
 
-    def _gather(self) -> bool:
-        """The next group, after what is left of the one before; whether there is any."""
+    def _gather(self, end: int) -> None:
+        """The next group of groups, after what is left of the one before."""
         rows = sum(map(len, self._writing))
-        while self._waiting and rows < _GROUP_ROWS:
+        while self._written + len(self._writing) < end and rows < _GROUP_ROWS:
             self._writing.append(self._waiting.popleft())
             rows += len(self._writing[-1])
-        return bool(self._writing)
 
     def _write(self, connection: sqlite3.Connection) -> None:
         try:
@@ -162,125 +170,31 @@ class SqliteLedger:
             self._write_singly(connection)
 
     def _write_singly(self, connection: sqlite3.Connection) -> None:
-        """One row among them fits no column (a number too large, half a surrogate): find it, write the rest."""
-        refused: list[tuple[LedgerRow, str]] = []
+        """One row among them fits no column (a number too large, half a surrogate): find it, write the rest.
+
+        Of a group that opens something nothing is written: there must be no open attempt of an unknown exchange.
+        """
+        refused: list[tuple[Rows, str]] = []
         with transaction(connection):
-            for row in chain.from_iterable(self._writing):
-                try:
-                    self._inserts.all(connection, [row])
-                except _UNFIT as error:
-                    refused.append((row, f"the store does not take it: {error}"))
-        for row, reason in refused:
-            self._on_lost([row], reason)
+            for number, group in enumerate(self._writing, self._written):
+                for piece in [group] if _opens(group) else [(row,) for row in group]:
+                    reason = self._try(connection, piece)
+                    if reason:
+                        refused.append((piece, reason))
+                        if _opens(piece):
+                            self._unopened.add(number)
+        for piece, reason in refused:
+            self._on_lost(piece, reason)
+
+    def _try(self, connection: sqlite3.Connection, piece: Rows) -> str:
+        """Write it, or say why not."""
+        try:
+            with savepoint(connection):
+                self._inserts.all(connection, piece)
+        except _UNFIT as error:
+            return f"the store does not take it: {error}"
+        return ""
 
 
-class _Inserts:
-    """The statements that write rows, alone and in blocks."""
-
-    def __init__(self) -> None:
-        queries = load_queries("ledger")
-        names = ("insert_exchange", "insert_attempt", "insert_share")
-        self._single = [queries[name] for name in names]
-        self._block = [block_of(queries[name], _BLOCK) for name in names]
-
-    def all(self, connection: sqlite3.Connection, rows: Iterable[LedgerRow]) -> None:
-        """Write ``rows`` of any kind."""
-        exchanges: list[Values] = []
-        attempts: list[Values] = []
-        shares: list[Values] = []
-        for row in rows:
-            if isinstance(row, ExchangeRow):
-                exchanges.append(exchange_values(row))
-            elif isinstance(row, AttemptRow):
-                attempts.append(attempt_values(row))
-            else:
-                shares.append(share_values(row))
-        for table, values in enumerate((exchanges, attempts, shares)):
-            self._insert(connection, table, values)
-
-    def _insert(self, connection: sqlite3.Connection, table: int, values: list[Values]) -> None:
-        whole = len(values) - len(values) % _BLOCK
-        for start in range(0, whole, _BLOCK):
-            connection.execute(self._block[table], tuple(chain.from_iterable(values[start : start + _BLOCK])))
-        if whole < len(values):
-            connection.executemany(self._single[table], values[whole:])
-
-
-async def book_currency(reader: SqliteReader) -> str | None:
-    """What the amounts in the ledger are in; None while it is empty. Raises StoreError."""
-    query = load_queries("ledger")["currency"]
-    row = await reader.run(lambda connection: connection.execute(query).fetchone())
-    return None if row is None else str(row[0])
-
-
-class SqliteLedgerReader:
-    """The port LedgerReader, whether a server runs or not."""
-
-    def __init__(self, reader: SqliteReader) -> None:
-        self._reader = reader
-        self._queries = load_queries("ledger")
-
-    async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
-        """The groups and their total. Raises StoreError for an unknown grouping or zone, or an unreadable store."""
-        check_query(query)
-        bounds = {"by": query.by, "since": query.since, "until": query.until}
-        return await self._reader.run(lambda connection: grouped(query, self._buckets(connection, bounds)))
-
-    async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
-        """Every row of one exchange; none if there is no such exchange."""
-        return await self._reader.run(lambda connection: self._rows_of(connection, exchange_id))
-
-    async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
-        """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
-        return await self._reader.run(self._open_rows)
-
-    async def posted(self, scope: str, since: float, until: float, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged, without those ``excluding`` holds when it looks."""
-        bounds = {"scope": scope, "since": since, "until": until}
-        return by_value(scope, await self._reader.run(lambda connection: self._posted(connection, bounds, excluding)))
-
-    def _posted(
-        self, connection: sqlite3.Connection, bounds: dict[str, Any], excluding: Sequence[str]
-    ) -> Sequence[Posted]:
-        """First the view of the store is fixed, then the exclusions are read: who is in the one is in the other."""
-        connection.execute(self._queries["fix_view"]).fetchone()
-        named = {**bounds, "excluding": msgspec.json.encode(tuple(excluding)).decode()}
-        rows = connection.execute(self._queries["posted"], named)
-        return [Posted(str(value), amount_nano, tokens) for value, amount_nano, tokens in rows]
-
-    def _open_rows(self, connection: sqlite3.Connection) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
-        found = []
-        for (id_,) in connection.execute(self._queries["open_exchanges"]).fetchall():
-            rows = self._rows_of(connection, id_)
-            attempts = [row for row in rows if isinstance(row, AttemptRow)]
-            found += [(row, attempts) for row in rows if isinstance(row, ExchangeRow)]
-        return sorted(found, key=lambda pair: (pair[0].at, pair[0].id))
-
-    def _buckets(self, connection: sqlite3.Connection, bounds: dict[str, Any]) -> Iterable[SpendRow]:
-        rows = connection.execute(self._queries["spend"], bounds)
-        return [SpendRow(str(group), *sums) for group, *sums in rows]
-
-    def _rows_of(self, connection: sqlite3.Connection, exchange_id: str) -> Sequence[LedgerRow]:
-        """First where the id says it must stand in time, then everywhere: there is no index on the id alone."""
-        at = _time_of(exchange_id)
-        rows = self._exchange(connection, exchange_id, at - _NEAR_S, at + _NEAR_S)
-        rows = rows or self._exchange(connection, exchange_id, -_EVER, _EVER)
-        named = {"id": exchange_id}
-        attempts = [read_attempt(row) for row in connection.execute(self._queries["attempts_of"], named)]
-        shares = [read_share(row) for row in connection.execute(self._queries["shares_of"], named)]
-        return [*rows, *attempts, *shares]
-
-    def _exchange(
-        self, connection: sqlite3.Connection, exchange_id: str, since: float, until: float
-    ) -> Sequence[LedgerRow]:
-        named = {"id": exchange_id, "since": since, "until": until}
-        return [read_exchange(row) for row in connection.execute(self._queries["exchange"], named)]
-
-
-def _time_of(exchange_id: str) -> float:
-    """The epoch seconds in an id of ours: 0 in any other."""
-    digits = exchange_id.rpartition("_")[2][:_ID_TIME]
-    try:
-        return int(digits, 16) / 1000
-    except ValueError:
-        return 0.0
+def _opens(rows: Rows) -> bool:
+    return any(not isinstance(row, ShareRow) and row.outcome == OPEN for row in rows)

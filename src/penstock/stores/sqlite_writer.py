@@ -10,8 +10,8 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -40,27 +40,60 @@ class Queue(Protocol):
 
 
 class _Asked(Generic[T]):
-    """Something that a task on the loop waits for."""
+    """A job, and the task on the loop that waits for its result."""
 
-    __slots__ = ("_loop", "done")
+    __slots__ = ("_work", "done")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+        self._work = work
+        self.done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def do(self, connected: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+        try:
+            with connected() as connection, transaction(connection):
+                result = self._work(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
+            _tell([self.done], partial(_fail, error=error))
+        else:
+            _tell([self.done], lambda done: done.set_result(result))
+
+
+def _tell(waiting: Sequence[asyncio.Future[T]], say: Callable[[asyncio.Future[T]], object]) -> None:
+    """Wake all who wait, with one call to their loop."""
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        waiting[0].get_loop().call_soon_threadsafe(_say, waiting, say)
+
+
+def _say(waiting: Sequence[asyncio.Future[T]], say: Callable[[asyncio.Future[T]], object]) -> None:
+    for done in waiting:
+        if not done.done():  # who waited may have been cancelled
+            say(done)
+
+
+def _succeed(done: asyncio.Future[None]) -> None:
+    done.set_result(None)
+
+
+def _fail(done: asyncio.Future[T], error: Exception) -> None:
+    done.set_exception(error)
+
+
+class _Bell:
+    """Wakes one thread. A ring that nobody waits for is heard by the next who does; two are one."""
+
+    __slots__ = ("_silence",)
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[T] = self._loop.create_future()
+        self._silence = threading.Lock()
+        self._silence.acquire()
 
-    def answer(self, result: T) -> None:
-        self._tell(self.done.set_result, result)
+    def ring(self) -> None:
+        with suppress(RuntimeError):  # it rings already
+            self._silence.release()
 
-    def fail(self, error: Exception) -> None:
-        self._tell(self.done.set_exception, error)
-
-    def _tell(self, setter: Callable[[Any], None], value: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._set, setter, value)
-
-    def _set(self, setter: Callable[[Any], None], value: object) -> None:
-        if not self.done.done():  # who waited may have been cancelled
-            setter(value)
+    def wait(self, timeout_s: float = -1) -> None:
+        """Until it rings, or for so long."""
+        self._silence.acquire(timeout=timeout_s)
 
 
 class SqliteWriter:
@@ -71,11 +104,11 @@ class SqliteWriter:
         self._connect = connect
         self._interval_s = interval_s
         self._connection: sqlite3.Connection | None = None
-        self._waiting: dict[Queue, list[_Asked[None]]] = {}
-        self._jobs: deque[Callable[[], None]] = deque()
-        self._woken = threading.Event()
-        self._hurried = threading.Event()
+        self._waiting: dict[Queue, deque[asyncio.Future[None]]] = {}
+        self._jobs: deque[_Asked[Any]] = deque()
+        self._woken, self._hurried = _Bell(), _Bell()
         self._awake = False
+        self._hurrying = False
         self._stopping = False
         self._failed = False
         self._backoff_s = 0.0
@@ -83,42 +116,55 @@ class SqliteWriter:
 
     def start(self, *queues: Queue) -> None:
         """Start the thread, to poll ``queues``."""
-        self._waiting = {queue: [] for queue in queues}
+        self._waiting = {queue: deque() for queue in queues}
         self._thread.start()
 
     def wake(self) -> None:
         """Say that a queue has something. Costs a thread hand-over once per group."""
         if not self._awake:
             self._awake = True
-            self._woken.set()
+            self._woken.ring()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """The result of ``work``, done in a transaction of its own. Raises StoreError, and what ``work`` raises."""
-        asked: _Asked[T] = _Asked()
-        self._ask(partial(self._do, work, asked))
+        self._refuse_if_stopping()
+        asked = _Asked(work)
+        self._jobs.append(asked)
+        self._hurry(asked.done.get_loop())
         return await asked.done
 
     async def flush(self, queue: Queue) -> None:
-        """Return when what waits in ``queue`` is written. Raises StoreError when it is not."""
-        asked: _Asked[None] = _Asked()
-        self._ask(partial(self._waiting[queue].append, asked))
-        await asked.done
+        """Return when what waits in ``queue`` is written. Raises StoreError when it is not.
+
+        All who ask within one turn of the loop, or while a group is being written, share the next group: one commit,
+        one wake-up of the loop.
+        """
+        self._refuse_if_stopping()
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        self._waiting[queue].append(done)
+        self._hurry(loop)
+        await done
 
     async def close(self) -> None:
         """Write what waits, once, and end the thread."""
         self._stopping = True
-        self._hurry()
+        self._ring()
         await asyncio.to_thread(self._thread.join)
 
-    def _ask(self, what: Callable[[], None]) -> None:
+    def _refuse_if_stopping(self) -> None:
         if self._stopping:
             raise StoreError("the store is closed")
-        self._jobs.append(what)
-        self._hurry()
 
-    def _hurry(self) -> None:
-        self._hurried.set()
-        self._woken.set()
+    def _hurry(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring when the loop has done what it has to do now: whoever flushes meanwhile comes along."""
+        if not self._hurrying:
+            self._hurrying = True
+            loop.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._hurried.ring()
+        self._woken.ring()
 
     # --- on the thread -----------------------------------------------------------------------------------------
 
@@ -129,35 +175,23 @@ class SqliteWriter:
             else:
                 self._woken.wait()
                 self._hurried.wait(self._interval_s)
-            self._woken.clear()
-            self._hurried.clear()
-            self._awake = False
             self._turn()
         self._turn()
         self._disconnect()
 
     def _turn(self) -> None:
-        """Everything asked for, then everything that waits."""
-        self._failed = False
+        """Everything asked for, then everything that waits. What comes meanwhile rings again."""
+        self._awake = self._hurrying = self._failed = False
         while self._jobs:
-            self._jobs.popleft()()
+            self._jobs.popleft().do(self._connected)
         for queue, waiting in self._waiting.items():
-            self._write(queue, waiting)
+            self._write(queue, [waiting.popleft() for _ in range(len(waiting))])
         if self._failed:
             self._disconnect()
         first, longest = _BACKOFF_S
         self._backoff_s = min(longest, max(first, 2 * self._backoff_s)) if self._failed else 0.0
 
-    def _do(self, work: Callable[[sqlite3.Connection], T], asked: _Asked[T]) -> None:
-        try:
-            with self._connected() as connection, transaction(connection):
-                result = work(connection)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to who asked
-            asked.fail(error)
-        else:
-            asked.answer(result)
-
-    def _write(self, queue: Queue, waiting: list[_Asked[None]]) -> None:
+    def _write(self, queue: Queue, asked: Sequence[asyncio.Future[None]]) -> None:
         error: StoreError | None = None
         try:
             with self._connected() as connection:
@@ -169,9 +203,8 @@ class SqliteWriter:
             error = StoreError(f"the store cannot be written: {failure}", detail=repr(failure))
         if error:
             queue.fail(error)
-        for asked in waiting:
-            asked.fail(error) if error else asked.answer(None)
-        waiting.clear()
+        if asked:
+            _tell(asked, partial(_fail, error=error) if error else _succeed)
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

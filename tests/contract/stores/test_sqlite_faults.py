@@ -19,7 +19,8 @@ from penstock.errors import StoreError
 from penstock.ports import SpendQuery
 from penstock.stores.changes import Changes
 from penstock.stores.sqlite import connect, prepare
-from penstock.stores.sqlite_ledger import SqliteLedger, SqliteLedgerReader
+from penstock.stores.sqlite_ledger import SqliteLedger
+from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 from tests.contract.stores.conftest import Reopen
@@ -245,7 +246,7 @@ async def test_a_row_that_no_column_takes_is_handed_over_alone(bench: Bench, unf
     await bench.ledger.flush()
     assert bench.ledger.healthy
     assert await bench.requests() == 2
-    assert [rows for rows, _ in bench.lost] == [[poison]]
+    assert [rows for rows, _ in bench.lost] == [(poison,)]
 
 
 async def test_the_end_with_a_full_disk_hands_everything_over(bench: Bench) -> None:
