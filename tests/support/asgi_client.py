@@ -1,8 +1,8 @@
 """A client of an ASGI application, in process: it streams, dawdles and leaves like one behind a real connection.
 
-What it does to the application is what ``server/connection.py`` and uvicorn do: a slow reader makes ``send`` wait; to
-leave wakes it, tells ``receive``, calls ``scope["penstock.gone"]``, and makes every further ``send`` go nowhere. A slow
-reader whose answer others wait for (``scope["penstock.hurry"]``) holds nobody up.
+What it does to the application is what ``server/connection.py`` and ``server/cycle.py`` do: a slow reader makes
+``send`` wait; to leave wakes it, tells ``receive``, calls ``scope["penstock.gone"]``, and makes every further ``send``
+go nowhere. A slow reader whose answer others wait for (``scope["penstock.hurry"]``) holds nobody up.
 """
 
 import asyncio

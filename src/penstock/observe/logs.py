@@ -6,7 +6,6 @@ was raised, but its message only when it is one of ours or the operating system'
 A success logs nothing: the ledger row is the access log.
 """
 
-import asyncio
 import logging
 import re
 import sys
@@ -66,9 +65,7 @@ def configure_logs(stream: TextIO | None = None, level: int = logging.INFO) -> N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy, least in (("uvicorn", logging.ERROR), ("asyncio", logging.WARNING)):
-        logging.getLogger(noisy).setLevel(least)
-    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -161,8 +158,3 @@ def _describe(info: ExcInfo) -> dict[str, object]:
 def _to_json(_logger: object, _method: str, fields: Fields) -> str:
     first = {name: fields.pop(name, None) for name in ("time", "level", "event")}
     return _encode({**first, **fields}).decode()
-
-
-def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """A request that the drain cut is no fault of the app's."""
-    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

@@ -96,9 +96,7 @@ class Answering:
             headers.append((b"x-penstock-cost", f"{format_amount(cost)} {currency}".encode()))
             if baseline is not None:
                 headers.append((b"x-penstock-saved", f"{format_amount(baseline - cost)} {currency}".encode()))
-        start = {"type": "http.response.start", "status": reply.status, "headers": headers, "penstock.plain": True}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
+        await send_whole(self._send, reply.status, reply.body, headers)
 
     async def _stream(self, reply: Reply, batches: Stream) -> None:
         """Batch by batch; an error after the first byte is an event of the stream."""

@@ -1,34 +1,36 @@
-"""One client connection: uvicorn's HTTP/1.1 protocol with the bounds and the manners that it leaves to others.
+"""One client connection: httptools' strict parser with the bounds and the manners that it leaves to others.
 
-What is added, and why, stands in docs/adr/0006. The request side is a small machine:
+What they are, and why, stands in docs/adr/0006. The request side is a small machine:
 
     HEAD    a request's headers are awaited: from connect, from its first byte, or from stray bytes between two
     BODY    its headers are complete, its body is not
-    DONE    it is complete; an answer is awaited, or the connection is idle under the keep-alive timer
+    DONE    it is complete; an answer is awaited, or the connection is idle
     DEAF    what followed it was malformed: finish the answer under way, read nothing more
     LINGER  the last answer is written and our side closed; what still comes in is thrown away until the client has
             read the answer and closes, for a reset that overtakes an answer takes it from the client
+
+One task per connection answers its requests, in their order: a task of its own for each would cost more than a cache
+hit spends on parsing.
 
 What the app may use: ``scope["penstock.gone"]``, a callable the app sets, is called once when the client leaves
 before its answer is complete; ``scope["penstock.cut"]``, likewise, with the error that the app is to end its answer by
 when the drain's window is over. ``scope["penstock.hurry"]()`` says that others wait for this answer too: from then on
 ``send`` buffers what the client is too slow to take. ``scope["penstock.refused"]`` is the error with which this layer
 already answered in the app's place (a body too slow, a broken chunk): after ``http.disconnect`` look there first.
+``scope["penstock.task"]`` is the task that runs the app.
 """
 
 import asyncio
-import re
 import socket
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections import deque
+from functools import lru_cache
+from typing import Final, cast
+from urllib.parse import unquote
 
-from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn.server import ServerState
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
 from penstock.errors import BadRequest, BodyTooLarge, BodyTooSlow, PenstockError, Saturated
+from penstock.server.cycle import STATUS_LINES, App, Cycle, Scope
 from penstock.server.edge import Edge
 from penstock.server.replies import render_error
 
@@ -41,131 +43,94 @@ LINGER: Final = 4
 EARLY_ANSWER_BYTES: Final = 64 * 1024
 """After an answer that did not wait for the body: how much of the rest is read to keep the connection."""
 
+HIGH_WATER: Final = 64 * 1024
+"""Bytes of body held for the app before reading stops."""
+
 _OFFER: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 _PROBE_AFTER_S: Final = (0.05, 0.15, 0.5)
 """When to look whether the client of a half-closed connection has reset it: one look after the other."""
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _INTERIM: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
 class _RefusedError(Exception):
     """Stops the parser in the middle of its input."""
 
 
-class _Ending:
-    """The transport, except that to write and to close mean what ``Connection.write`` and ``Connection.end`` say."""
-
-    __slots__ = (
-        "abort", "close", "get_extra_info", "get_write_buffer_size", "is_closing", "pause_reading", "resume_reading",
-        "write",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        write: Callable[[bytes], None],
-        end: Callable[[], None],
-        is_ending: Callable[[], bool],
-    ) -> None:
-        self.abort = transport.abort
-        self.get_extra_info = transport.get_extra_info
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.write = write
-        self.close = end
-        self.is_closing = is_ending
-
-
-class _PlainSend:
-    """uvicorn's ``send``, and a short way for a whole answer whose head says ``penstock.plain``.
-
-    Such a head has a content-length, no connection header, and values that are ours: it is joined with its body and
-    written at once, where uvicorn looks at every header by two expressions and writes twice.
-    """
-
-    __slots__ = ("_cycle", "_head", "_write")
-
-    def __init__(self, cycle: RequestResponseCycle, write: Callable[[bytes], None]) -> None:
-        self._cycle = cycle
-        self._write = write
-        self._head: bytes | None = None
-
-    async def __call__(self, message: Any) -> None:
-        cycle = self._cycle
-        if self._head is not None:
-            self._finish(self._head + message["body"])
-        elif message.get("penstock.plain") and cycle.keep_alive and not cycle.flow.write_paused:
-            self._head = _plain_head(message["status"], message["headers"])
-        else:
-            await RequestResponseCycle.send(cycle, message)
-
-    def _finish(self, data: bytes) -> None:
-        cycle = self._cycle
-        if cycle.disconnected:
-            return
-        cycle.response_started = cycle.response_complete = True
-        self._write(data)
-        cycle.message_event.set()
-        cycle.on_response()
-
-
-def _plain_head(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """A head. All values are looked at together: none may end its line."""
-    if _CONTROL.search(b"".join([value for _, value in headers])):
-        raise ValueError("a control character in a response header")
-    return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n"
-
-
-class Connection(HttpToolsProtocol):
+class Connection(asyncio.Protocol):
     """One connection of one server."""
 
-    def __init__(self, config: Config, server_state: ServerState, edge: Edge, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(config, server_state, {}, loop)
-        self.url = b""
+    transport: asyncio.Transport
+    _scope: Scope
+    _arriving: Cycle
+    """The latest request whose headers are complete."""
+
+    def __init__(self, app: App, edge: Edge, loop: asyncio.AbstractEventLoop) -> None:
+        """``app``: who answers; ``edge``: what the connections of the server share."""
+        self._app = app
         self._edge = edge
-        self._socket: asyncio.Transport
+        self._loop = loop
+        self.writable = asyncio.Event()
+        self.writable.set()
+        # What arrives.
+        self._parser = _new_parser(self)
         self._phase = HEAD
         self._begun = False  # the first byte of a request has come, its headers are not complete
         self._since = edge.now
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._expects_continue = False
         self._head_bytes = 0
         self._body_bytes = 0
         self._read = b""
-        self._declined = b""
+        self._read_paused = False
         self._half_closed = False
-        self._running: RequestResponseCycle | None = None
-        self._headless: RequestResponseCycle | None = None  # the request whose answer's head was not written yet
-        self._answer_head = b""
+        self._refusal: tuple[PenstockError, int | None] | None = None
+        # What is answered.
+        self._cycles: deque[Cycle] = deque()  # the first of them now
+        self._task: asyncio.Task[None] | None = None
+        self._next: asyncio.Future[None] | None = None
+        self._idle_since = edge.now
         self._choked = False  # the client does not take what was written
         self._hurried = False  # the answer under way does not wait for that
         self._stalled_since = 0.0
         self._stalled_bytes = -1
-        self._refusal: tuple[PenstockError, int | None] | None = None
 
     # The connection.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it in, or say at once that there is no room."""
-        super().connection_made(transport)
-        self._socket = transport
-        self.transport = cast("asyncio.Transport", _Ending(transport, self.write, self.end, self._is_ending))
+        self.transport = cast("asyncio.Transport", transport)
+        self._scope: Scope = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": "1.1",
+            "scheme": "http",
+            "server": _address(transport, "sockname"),
+            "client": _address(transport, "peername"),
+            "root_path": "",
+            "penstock.hurry": self.hurry,
+        }
         self._since = self._edge.now
+        self._edge.connections.add(self)
         self._edge.watched.add(self)
-        if len(self.connections) > self._edge.bounds.connections:
+        if len(self._edge.connections) > self._edge.bounds.connections:
             self.refuse(Saturated("too many connections"))
-            transport.close()
+            self.transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Tell the app whose client has left."""
         left = self._unanswered()
-        self.pipeline.clear()
-        super().connection_lost(exc)
-        self._unset_keepalive_if_required()
+        self._phase = LINGER
+        self._edge.connections.discard(self)
         self._edge.watched.discard(self)
+        self.writable.set()
+        del self._parser, self._scope  # they hold this connection
         if left is not None:
-            self._abandon(left)
+            left.disconnect()
+        self._wake()
 
-    def eof_received(self) -> bool | None:  # type: ignore[override] # uvicorn never keeps a half-closed connection
+    def eof_received(self) -> bool | None:
         """Keep the connection when only the client's sending side is closed and its whole request is here.
 
         The end of input says either that, or that the client has left. A client that has left answers anything we
@@ -173,46 +138,51 @@ class Connection(HttpToolsProtocol):
         reset is looked for. Once an answer is under way nobody half-closes: then the client has left.
         """
         cycle = self._unanswered()
-        if cycle is None or self._phase != DONE or cycle.response_started:
+        if cycle is None or self._phase != DONE or cycle.begun:
             return None
         if not self._half_closed:
             self._half_closed = True
-            self.cycle.keep_alive = False
+            self._cycles[-1].keep_alive = False
             self._probe(cycle, 0)
         return True
 
     def pause_writing(self) -> None:
         """The client does not take its answer: watch it."""
         if not self._hurried:
-            super().pause_writing()
+            self.writable.clear()
         self._choked = True
         self._stalled_bytes = -1
         self._edge.watched.add(self)
 
     def resume_writing(self) -> None:
         """It does again."""
-        super().resume_writing()
+        self.writable.set()
         self._choked = False
 
     def hurry(self) -> None:
         """Let the answer under way be written as fast as it comes."""
         self._hurried = True
-        super().resume_writing()
+        self.writable.set()
 
     def shutdown(self) -> None:
         """Drain: answer what is under way or has begun, then close; an idle connection may bring one last request."""
         if self._unanswered() is not None:
-            self.cycle.keep_alive = False
+            self._cycles[-1].keep_alive = False
 
     def close_if_idle(self) -> None:
         """The drain's second step."""
         if self._unanswered() is None and not self._begun:
-            self.transport.close()
+            self.end()
+
+    def close_if_idle_since(self, then: float) -> None:
+        """The end of its life as a kept connection."""
+        if self._phase == DONE and self._idle_since <= then:
+            self.close_if_idle()
 
     def cut(self, error: PenstockError) -> None:
         """The drain's end: who still waits is told why, by the app if it can and the client listens."""
         cycle = self._unanswered()
-        cut = cycle.scope.get("penstock.cut") if cycle is not None and not self.flow.write_paused else None
+        cut = cycle.scope.get("penstock.cut") if cycle is not None and self.writable.is_set() else None
         if cycle is not None and callable(cut):
             cycle.keep_alive = False
             cut(error)
@@ -223,7 +193,68 @@ class Connection(HttpToolsProtocol):
 
     def close(self) -> None:
         """What was written still goes out."""
-        self._socket.close()
+        self.transport.close()
+
+    # Requests, one after the other.
+
+    async def _serve(self) -> None:
+        """Answer them until the connection ends."""
+        while not self._is_ending():
+            if not self._cycles:
+                self._next = self._loop.create_future()
+                await self._next
+                continue
+            cycle = self._cycles[0]
+            cycle.scope["penstock.task"] = self._task
+            self._keep_pace()
+            await cycle.run(self._app)
+            self._cycles.popleft()
+
+    def _begin(self, cycle: Cycle) -> None:
+        """Answer a request, after those that came before it."""
+        if self._unanswered() is not None:
+            self.pause_reading()
+        self._cycles.append(cycle)
+        if self._task is None:
+            self._task = self._loop.create_task(self._serve())
+            self._edge.tasks.add(self._task)
+            self._task.add_done_callback(self._edge.tasks.discard)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+
+    def _keep_pace(self) -> None:
+        """The haste was the last answer's."""
+        if self._hurried:
+            self._hurried = False
+            if self._choked:
+                self.writable.clear()
+
+    def answered(self, cycle: Cycle) -> None:
+        """Its last byte is written."""
+        self._idle_since = self._edge.now
+        if cycle.keep_alive:
+            self.resume_reading()
+        else:
+            self.end()
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        self.transport.write(data)
+
+    def pause_reading(self) -> None:
+        """More than is needed now has come."""
+        if not self._read_paused:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """There is room again."""
+        if self._read_paused:
+            self._read_paused = False
+            self.transport.resume_reading()
 
     # Bytes in.
 
@@ -234,13 +265,20 @@ class Connection(HttpToolsProtocol):
             self._throw_away(len(data))
             return
         self._read = data
-        super().data_received(data)
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade as stop:
+            self._decline_upgrade(stop.args[0])
+            return
+        except HttpParserError:  # the parser gave up, or one of our callbacks stopped it
+            error, status = self._refusal or (BadRequest("this is not a well-formed HTTP request"), None)
+            self._refuse_input(error, status)
         self._read = b""
         if phase == BODY:
             self._body_bytes += len(data)
         elif self._phase == HEAD:
             self._head_bytes += len(data)
-        if self._phase != DONE or self.cycle.response_complete:
+        if self._phase != DONE or self._unanswered() is None:
             self._await_more()
 
     def on_message_begin(self) -> None:
@@ -249,77 +287,84 @@ class Connection(HttpToolsProtocol):
             self._phase = HEAD
             self._since = self._edge.now
         self._begun = True
-        super().on_message_begin()
+        self._url = b""
+        self._headers = []
+        self._expects_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        """Its target, or a piece of it."""
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Refuse any transfer coding but chunked, and chunked in HTTP/1.0 (RFC 9112 6.1): framing must be plain."""
         name = name.lower()
-        if name == b"transfer-encoding" and (value.lower() != b"chunked" or self.parser.get_http_version() != "1.1"):
+        if name == b"transfer-encoding" and (value.lower() != b"chunked" or self._parser.get_http_version() != "1.1"):
             self._stop(BadRequest("this Transfer-Encoding is not served"))
         elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+            self._expects_continue = True
+        self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Start the app, unless the headers are too large."""
-        edge = self._edge
+        """Begin to answer, unless the headers are too large."""
+        edge, parser = self._edge, self._parser
         if self._head_bytes + len(self._read) > edge.bounds.header_bytes:
             self._measure_head()
-        if self.parser.should_upgrade():
-            self._decline_upgrade()
+        if parser.should_upgrade():
             return
-        super().on_headers_complete()
+        path, raw_path, query = _split(self._url)
+        scope = {
+            **self._scope,
+            "method": parser.get_method().decode("ascii"),
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self._headers,
+        }
+        version = parser.get_http_version()
+        if version != "1.1":
+            scope["http_version"] = version
+        self._arriving = Cycle(
+            self,
+            scope,
+            keep_alive=version != "1.0" and parser.should_keep_alive() and not edge.draining,
+            expects_continue=self._expects_continue,
+        )
         self._head_bytes = self._body_bytes = 0
         self._phase = BODY
         self._begun = False
         self._since = edge.now
-        if edge.draining:
-            self.cycle.keep_alive = False
+        self._begin(self._arriving)
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of its body."""
+        cycle = self._arriving
+        if not cycle.complete and cycle.feed(data) > HIGH_WATER:
+            self.pause_reading()
 
     def on_message_complete(self) -> None:
         """The whole request is here."""
-        if self._phase == HEAD:  # an upgrade offer: it is read again
-            return
-        self._phase = DONE
-        super().on_message_complete()
+        if self._phase == BODY:  # else it offered an upgrade, and is read again
+            self._phase = DONE
+            self._arriving.end_of_body()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Callable[..., object]) -> None:
-        self._running = self._headless = cycle
-        cycle.scope["penstock.hurry"] = self.hurry  # type: ignore[typeddict-unknown-key] # ours
-        if self._hurried:
-            self._hurried = False
-            if self._choked:
-                super().pause_writing()
-        cycle.send = _PlainSend(cycle, self._write_whole)  # type: ignore[method-assign] # one fast case more
-        super()._start_asgi_task(cycle, app)  # type: ignore[arg-type] # uvicorn's own type is private
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's sentence is not ours
-        """The parser gave up, or one of our callbacks stopped it."""
-        error, status = self._refusal or (BadRequest("this is not a well-formed HTTP request"), None)
-        self._refuse_input(error, status)
-
-    def _unsupported_upgrade_warning(self) -> None:
+    def _decline_upgrade(self, parsed: int) -> None:
         """Read the request again as if it had not offered an upgrade (Java's client offers one with every first POST).
 
         At an upgrade the parser takes a body for the new protocol's bytes and stops: so a new parser gets the same
-        head without the offer, and what came behind it. Called inside uvicorn's handler of that stop.
+        head without the offer, and what came behind it.
         """
-        stop = sys.exc_info()[1]
-        if not isinstance(stop, HttpParserUpgrade):
-            return
-        rest = self._read[stop.args[0] :]
-        head = [self._declined, *[name + b": " + value + b"\r\n" for name, value in self.headers if name not in _OFFER]]
-        self.parser = HttpRequestParser(self)
-        self.data_received(b"".join([*head, b"\r\n", rest]))
-
-    def _decline_upgrade(self) -> None:
-        method = self.parser.get_method()
+        parser, rest = self._parser, self._read[parsed:]
+        method = parser.get_method()
         if method == b"CONNECT":
-            self._stop(BadRequest("this is not a proxy"))
-        self._declined = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+            self._refuse_input(BadRequest("this is not a proxy"))
+            return
+        line = b"%b %b HTTP/%b\r\n" % (method, self._url, parser.get_http_version().encode())
+        head = [name + b": " + value + b"\r\n" for name, value in self._headers if name not in _OFFER]
+        self._parser = _new_parser(self)
+        self.data_received(b"".join([line, *head, b"\r\n", rest]))
 
     def _measure_head(self) -> None:
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        size = len(self._url) + sum([len(name) + len(value) + 4 for name, value in self._headers])
         if size > self._edge.bounds.header_bytes:
             self._stop(*self._head_too_large())
 
@@ -336,7 +381,7 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > self._edge.bounds.header_bytes:
                 self._refuse_input(*self._head_too_large())
         elif self._phase == BODY:
-            if self.cycle.response_complete and self._body_bytes > EARLY_ANSWER_BYTES:
+            if self._arriving.complete and self._body_bytes > EARLY_ANSWER_BYTES:
                 self.end()
         elif self._phase == DONE:  # stray bytes, or the rest of a body nobody waits for, ended the keep-alive timer
             self._phase = HEAD
@@ -356,7 +401,7 @@ class Connection(HttpToolsProtocol):
             self._sweep_body(waited_s)
         elif self._phase == LINGER and waited_s >= bounds.linger_s:
             self.transport.abort()
-        if self._choked or self.transport.is_closing():
+        if self._choked or self._is_ending():
             self._sweep_stalled(now)
             return True
         return self._phase not in (DONE, DEAF)
@@ -365,13 +410,13 @@ class Connection(HttpToolsProtocol):
         if self._begun:
             self._refuse_input(BodyTooSlow("the request's headers did not arrive in time"))
         elif self._unanswered() is None:
-            self.transport.close()
+            self.end()
         else:
             self._phase = DONE
 
     def _sweep_body(self, waited_s: float) -> None:
         bounds = self._edge.bounds
-        if self.flow.read_paused:
+        if self._read_paused:
             self._since += bounds.interval_s
         elif waited_s >= bounds.body_grace_s + self._body_bytes / bounds.body_rate:
             self._refuse_input(BodyTooSlow("the request's body did not arrive in time"))
@@ -385,8 +430,8 @@ class Connection(HttpToolsProtocol):
             self._edge.on_refusal("answer_not_taken")
             self.transport.abort()
 
-    def _probe(self, cycle: RequestResponseCycle, look: int) -> None:
-        if cycle.response_started or cycle.disconnected or self.transport.is_closing():
+    def _probe(self, cycle: Cycle, look: int) -> None:
+        if cycle.begun or cycle.disconnected or self._is_ending():
             return
         if look == 0 and cycle.scope["http_version"] == "1.1":
             self.transport.write(_INTERIM)
@@ -402,27 +447,20 @@ class Connection(HttpToolsProtocol):
 
     # Refusals.
 
-    def _unanswered(self) -> RequestResponseCycle | None:
+    def _unanswered(self) -> Cycle | None:
         """The request under way whose client still waits."""
-        cycle = self._running
-        return None if cycle is None or cycle.response_complete or cycle.disconnected else cycle
-
-    def _abandon(self, cycle: RequestResponseCycle) -> None:
-        """Tell the app that nobody listens any more."""
-        cycle.disconnected = True
-        cycle.message_event.set()
-        gone: Callable[[], object] | None = cycle.scope.get("penstock.gone")  # type: ignore[assignment] # our own key
-        if gone is not None:
-            gone()
+        for cycle in self._cycles:
+            if not (cycle.complete or cycle.disconnected):
+                return cycle
+        return None
 
     def _refuse_input(self, error: PenstockError, status: int | None = None) -> None:
         """Refuse what is arriving. It may stand behind a sound request: that one is answered first, without this."""
         cycle = self._unanswered()
-        if cycle is None or (cycle is self.cycle and self._phase == BODY):
+        if cycle is None or (cycle is self._arriving and self._phase == BODY):
             self.refuse(error, status)
             return
         self._edge.on_refusal(error.kind)
-        self.pipeline.clear()
         cycle.keep_alive = False
         self._phase = DEAF
 
@@ -435,61 +473,59 @@ class Connection(HttpToolsProtocol):
             return
         self._edge.on_refusal(error.kind)
         cycle = self._unanswered()
-        answered = self._running is not None and self._running is self.cycle and self._phase == BODY
+        answered = self._phase == BODY if cycle is None else cycle.begun
         if cycle is not None:
-            answered = cycle.response_started
-            cycle.scope["penstock.refused"] = error  # type: ignore[typeddict-unknown-key] # our own key
-            self._abandon(cycle)
+            cycle.scope["penstock.refused"] = error
+            cycle.disconnect()
         if not answered:
             self.transport.write(self._render(error, status))
         self.end()
 
     def _render(self, error: PenstockError, status: int | None) -> bytes:
-        dialect = "messages" if b"/messages" in self.url else "chat"
+        dialect = "messages" if b"/messages" in self._url else "chat"
         usual, body, headers = render_error(dialect, error, "")
         lines = [name + b": " + value + b"\r\n" for name, value in headers]
-        return b"".join([STATUS_LINE[status or usual], *lines, b"connection: close\r\n\r\n", body])
-
-    def write(self, data: bytes) -> None:
-        """Hold the head of an answer back until its first piece of body: one system call and one packet for both.
-
-        The answer to HEAD has no body to wait for.
-        """
-        cycle = self._headless
-        if cycle is not None and cycle.response_started:
-            self._headless = None
-            if cycle.scope["method"] != "HEAD":
-                self._answer_head = data
-                return
-        if self._answer_head:
-            data, self._answer_head = self._answer_head + data, b""
-        self._socket.write(data)
-
-    def _write_whole(self, data: bytes) -> None:
-        self._headless = None
-        self._socket.write(data)
+        return b"".join([STATUS_LINES[status or usual], *lines, b"connection: close\r\n\r\n", body])
 
     def end(self) -> None:
         """Close our side and wait for the client's; ``sweep`` sees to it that this ends."""
-        if self._phase == LINGER or self._socket.is_closing():
+        if self._phase == LINGER or self.transport.is_closing():
             return
-        if self._answer_head:
-            self.write(b"")
         self._phase = LINGER
         self._begun = False
         self._body_bytes = 0
         self._since = self._edge.now
         self._edge.watched.add(self)
-        self.flow.resume_reading()
+        self.resume_reading()
         if self._half_closed:
-            self._socket.close()
+            self.transport.close()
         else:
-            self._socket.write_eof()
+            self.transport.write_eof()
 
     def _is_ending(self) -> bool:
-        return self._phase == LINGER or self._socket.is_closing()
+        return self._phase == LINGER or self.transport.is_closing()
 
     def _throw_away(self, size: int) -> None:
         self._body_bytes += size
         if self._phase == LINGER and self._body_bytes > self._edge.bounds.linger_bytes:
-            self._socket.close()
+            self.transport.close()
+
+
+def _new_parser(connection: Connection) -> HttpRequestParser:
+    """A parser that goes on after a request that is to be the last: what follows it is refused by our own rules."""
+    parser = HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+@lru_cache(maxsize=64)
+def _split(url: bytes) -> tuple[str, bytes, bytes]:
+    """A request's target as (path, path as it came, query): there are as many as endpoints. Raises HttpParserError."""
+    parts = parse_url(url)
+    path = parts.path.decode("ascii")
+    return unquote(path) if "%" in path else path, parts.path, parts.query or b""
+
+
+def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
+    address = transport.get_extra_info(name)
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else None

@@ -1,22 +1,19 @@
 """One listening socket, the connections it accepts, and their drain.
 
-Of uvicorn this uses the HTTP protocol and not ``uvicorn.Server``: that takes the process's signals, wakes ten times a
-second, and cuts off a client that is about to send as soon as a drain begins (docs/adr/0006).
+A drain lets clients that are about to send do so once more (docs/adr/0006).
 """
 
 import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Final, Self
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+from typing import Final, Self
 
 from penstock.config.settings import Address
 from penstock.errors import Draining
 from penstock.ports import Clock
 from penstock.server.connection import Connection
+from penstock.server.cycle import App
 from penstock.server.edge import Bounds, Edge
 
 BACKLOG: Final = 2048
@@ -56,7 +53,7 @@ class Listener:
 
     def __init__(
         self,
-        app: Any,
+        app: App,
         sock: socket.socket,
         *,
         clock: Clock,
@@ -68,26 +65,20 @@ class Listener:
         self._sock = sock
         self.address = Address(*sock.getsockname()[:2])
         """Where it really listens, should the port have been 0."""
-        self._state = ServerState()
+        self._app = app
         self._server: asyncio.Server | None = None
-        self._config = Config(
-            app, http=Connection, ws="none", lifespan="off", interface="asgi3", log_config=None, access_log=False,
-            proxy_headers=False, server_header=False, date_header=False,
-            timeout_keep_alive=self.edge.bounds.keep_alive_s,
-        )  # fmt: skip
-        self._config.load()
 
     @property
     def connections(self) -> int:
         """Open now."""
-        return len(self._state.connections)
+        return len(self.edge.connections)
 
     async def start(self) -> Self:
         """Accept from now on."""
         loop = asyncio.get_running_loop()
 
         def connect() -> Connection:
-            return Connection(self._config, self._state, self.edge, loop)
+            return Connection(self._app, self.edge, loop)
 
         try:
             self._server = await loop.create_server(connect, sock=self._sock, backlog=BACKLOG)
@@ -116,10 +107,10 @@ class Listener:
             self.edge.stop()
 
     async def _finish(self, within_s: float) -> None:
-        clock, state = self.edge.clock, self._state
+        edge, clock = self.edge, self.edge.clock
         now = clock.monotonic()
         until, duck_until = now + within_s, now + self.edge.bounds.lame_duck_s
-        while (state.connections or state.tasks) and now < until:
+        while (edge.connections or edge.tasks) and now < until:
             if now >= duck_until:
                 for connection in self.open_connections():
                     connection.close_if_idle()
@@ -129,7 +120,7 @@ class Listener:
     async def _cut(self) -> None:
         for connection in self.open_connections():
             connection.cut(Draining("the gateway is shutting down"))
-        tasks = list(self._state.tasks)
+        tasks = list(self.edge.tasks)
         for task in tasks:
             if not task.cancelling():  # else its connection has cut it
                 task.cancel()
@@ -140,4 +131,4 @@ class Listener:
 
     def open_connections(self) -> list[Connection]:
         """Each of them."""
-        return [connection for connection in self._state.connections if isinstance(connection, Connection)]
+        return [connection for connection in self.edge.connections if isinstance(connection, Connection)]

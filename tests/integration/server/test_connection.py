@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import uvloop
@@ -144,6 +145,40 @@ def test_connections_are_kept_between_requests() -> None:
             await asyncio.sleep(QUICK.header_s / 4)
 
     assert len(play(scenario).paths) == 5
+
+
+def test_an_idle_connection_is_closed_at_the_end_of_its_life() -> None:
+    """Not before, and not while an answer is awaited."""
+
+    async def scenario(app: TinyApp, client: RawClient) -> None:
+        await client.send(b"GET /hold" + HEAD + b"\r\n")
+        await asyncio.sleep(0.4)
+        app.release.set()
+        assert await client.answer() == (200, b"0")
+        await client.send(GET)
+        assert await client.answer() == (200, b"0")
+        started = asyncio.get_running_loop().time()
+        assert await client.rest() == b""
+        assert 0.1 < asyncio.get_running_loop().time() - started < 1
+
+    play(scenario, replace(QUICK, keep_alive_s=0.2, idle_look_s=0.03))
+
+
+def test_an_app_that_fails_is_answered_for() -> None:
+    """With a 500 where nothing has been sent, and the end of the connection in any case."""
+
+    async def scenario() -> bytes:
+        async def app(_scope: object, _receive: object, _send: object) -> None:
+            raise ValueError("a mistake")
+
+        async with listening(cast("TinyApp", app)) as listener, connected(listener) as client:
+            await client.send(GET)
+            return await client.rest()
+
+    answer = uvloop.run(scenario())
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b'"code":"internal_error"' in answer
+    assert b"mistake" not in answer
 
 
 def test_an_early_answer_keeps_the_connection_if_little_of_the_body_is_left() -> None:
