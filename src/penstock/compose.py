@@ -205,7 +205,7 @@ class Gateway:
         )
         stages: list[Stage] = [
             Record(clock, stores.ledger, self.metrics, accounts, self._status_of),
-            Identify(clock, self.keyring),
+            Identify(self.keyring),
             Admit(settings.models, self.treasury),
             Once(clock, stores.results, standing.firsts),
             Limit(clock, settings.limits, standing.gate, standing.keys, guarded),

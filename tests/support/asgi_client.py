@@ -37,6 +37,7 @@ class Asking:
         self._left = asyncio.Event()
         scope["penstock.hurry"] = self._reading.set
         self.task: asyncio.Task[None] = asyncio.ensure_future(self._run(app))
+        scope["penstock.task"] = self.task
 
     async def done(self) -> Self:
         """Wait until the application is through. Raises what it raised."""

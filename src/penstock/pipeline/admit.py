@@ -46,9 +46,6 @@ class Admit:
             return event
         return None if is_usage_only(exchange.asked.dialect, event.json) else event
 
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to undo."""
-
     def _allowed(self, name: str, principal: Principal) -> ModelSettings:
         model = self._models.get(name)
         if model is None:

@@ -61,9 +61,6 @@ class Attempt:
             deadline.close()
         return reply
 
-    def leave(self, exchange: Exchange) -> None:
-        """Every call has settled itself when it ended."""
-
     async def _walk(self, exchange: Exchange, deadline: Deadline) -> Reply:
         plan = exchange.plan
         candidates = plan.candidates if plan is not None else ()

@@ -33,9 +33,10 @@ class Exact:
         if exchange.asked.dialect in SHAREABLE and not directive.no_store and self._sharing.ttl_s(exchange):
             exchange.cache = "miss"
             if not directive.no_cache:
+                now = self._clock.now()
                 for key in (self._sharing.better_key(exchange), self._sharing.key(exchange)):
-                    stored = None if key is None else await self._answers.get(key, self._clock.now())
-                    if stored is not None and self._fresh(stored, exchange):
+                    stored = None if key is None else await self._answers.get(key, now)
+                    if stored is not None and self._fresh(stored, exchange, now):
                         return self._serve(exchange, stored)
         return None
 
@@ -61,12 +62,12 @@ class Exact:
         )
         self._answers.put(self._sharing.key(exchange), stored, exchange.at)
 
-    def _fresh(self, stored: StoredAnswer, exchange: Exchange) -> bool:
+    def _fresh(self, stored: StoredAnswer, exchange: Exchange, now: float) -> bool:
         """This asker may want a younger one than the one who had it stored: by its own TTL, or by its request.
 
         Where the ladder says so, a stale one will do.
         """
-        age_s = self._clock.now() - stored.stored_at
+        age_s = now - stored.stored_at
         max_age_s = exchange.asked.directive.max_age_s
         if max_age_s is not None and age_s > max_age_s:
             return False

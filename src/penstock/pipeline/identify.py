@@ -2,20 +2,15 @@
 
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.keyring import KeyRing
-from penstock.ports import Clock
 
 
 class Identify:
     """Names who asks."""
 
-    def __init__(self, clock: Clock, keyring: KeyRing) -> None:
-        self._clock = clock
+    def __init__(self, keyring: KeyRing) -> None:
         self._keyring = keyring
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Raises UnknownKey."""
-        exchange.principal = self._keyring.identify(exchange.asked.credential, self._clock.now())
+        exchange.principal = self._keyring.identify(exchange.asked.credential, exchange.at)
         return None
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to undo."""

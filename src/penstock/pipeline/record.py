@@ -89,8 +89,8 @@ class Record:
 
         A failed exchange saved nothing: its baseline is what it cost.
         """
-        unpriced = any(attempt.charged_book_nano is None for attempt in exchange.attempts)
-        exchange.cost_nano = None if unpriced else sum(share.amount_nano for share in exchange.shares)
+        unpriced = None in [attempt.charged_book_nano for attempt in exchange.attempts]
+        exchange.cost_nano = None if unpriced else sum([share.amount_nano for share in exchange.shares])
         baseline = exchange.requested.baseline
         if exchange.error is not None:
             exchange.baseline_nano = exchange.cost_nano

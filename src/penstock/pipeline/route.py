@@ -35,6 +35,3 @@ class Route:
             reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
             raise NoDeployment(f"no deployment of model {model.name!r} can serve this request: {reasons}")
         return None
-
-    def leave(self, exchange: Exchange) -> None:
-        """Nothing to undo."""

@@ -23,7 +23,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 
 from penstock.errors import ClientGone, PenstockError
 from penstock.pipeline.exchange import Exchange, Reply
@@ -35,16 +35,19 @@ log = logging.getLogger(__name__)
 Tap = Callable[[Exchange, Event], Event | None]
 """Sees one event on its way out: returns it, another in its place, or None to drop it."""
 
+Leave = Callable[[Exchange], None]
+"""Gives back what ``enter`` took, keeps what came of it. Must not raise."""
+
 
 class Stage(Protocol):
-    """One step of the pipeline. A feature that is off is absent from the tuple."""
+    """One step of the pipeline. A feature that is off is absent from the tuple.
+
+    On the way out, where a stage has something to do there: ``leave`` (Leave) once, after ``enter`` returned; ``tap``
+    (Tap) on every event.
+    """
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """On the way in: None to go on, a reply to answer here. Raises PenstockError to refuse."""
-        ...
-
-    def leave(self, exchange: Exchange) -> None:
-        """On the way out, once, after ``enter`` returned. Must not raise."""
         ...
 
 
@@ -53,7 +56,9 @@ class Pipeline:
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self.stages = tuple(stages)
-        self._taps = [self._taps_of(entered) for entered in range(len(self.stages) + 1)]
+        entered = [self.stages[:number][::-1] for number in range(len(self.stages) + 1)]
+        self._taps: Sequence[tuple[Tap, ...]] = [_having("tap", stages) for stages in entered]
+        self._leaves: Sequence[tuple[Leave, ...]] = [_having("leave", stages) for stages in entered]
 
     async def run(self, exchange: Exchange) -> Reply | None:
         """The reply to send; None when the exchange failed (``exchange.error`` says how) or nobody waits for it.
@@ -116,15 +121,16 @@ class Pipeline:
         reply.body = event.raw if event is not None else b""
 
     def _leave(self, exchange: Exchange, entered: int) -> None:
-        for stage in reversed(self.stages[:entered]):
+        for leave in self._leaves[entered]:
             try:
-                stage.leave(exchange)
+                leave(exchange)
             except Exception:
                 log.exception("a stage could not be left", extra={"exchange": exchange.id})
 
-    def _taps_of(self, entered: int) -> tuple[Tap, ...]:
-        taps = [getattr(stage, "tap", None) for stage in reversed(self.stages[:entered])]
-        return tuple(tap for tap in taps if tap is not None)
+
+def _having(name: str, stages: Sequence[Stage]) -> tuple[Any, ...]:
+    """That method of the stages that have it."""
+    return tuple(getattr(stage, name) for stage in stages if hasattr(stage, name))
 
 
 def _tapped(exchange: Exchange, taps: tuple[Tap, ...], batch: Batch) -> Batch:

@@ -4,7 +4,6 @@ No framework stands on the hot path: one exchange is made per request and handed
 through the pipeline and sends what comes out.
 """
 
-import asyncio
 from typing import Protocol
 
 from penstock.config.settings import Settings
@@ -72,7 +71,7 @@ class DataPlane:
             return
         body = BodyReader(scope, receive, headers, gateway.settings.limits.max_body)
         exchange = Exchange(request_id, asked, body.read, gateway.clock.now(), gateway.clock.monotonic())
-        exchange.task = asyncio.current_task()
+        exchange.task = scope.pop("penstock.task", None)
         scope["penstock.gone"] = exchange.client_left
         scope["penstock.cut"] = exchange.cut
         exchange.hurry = scope.pop("penstock.hurry", exchange.hurry)

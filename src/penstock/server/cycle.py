@@ -119,7 +119,7 @@ class Cycle:
 
     async def receive(self) -> Message:
         """What has come of the body since the last call, as soon as there is anything; or that it is over."""
-        if self.expects_continue:
+        if self.expects_continue and not self.over:
             self.expects_continue = False
             self._wire.write(_CONTINUE)
         self._wire.resume_reading()
