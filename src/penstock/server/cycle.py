@@ -6,7 +6,6 @@ lower case, as ASGI wants them; no value may end its line.
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -18,11 +17,14 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 """An ASGI 3 application: scope, receive, send."""
 
-STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_NAMED: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES: Final = {**{code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 600)}, **_NAMED}
+"""Of every status, for a provider's refusal may carry one that nobody has registered."""
 DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS: Final = bytes({*range(32), 127} - {9})
+"""All but the tab, which a value may hold."""
 _BODILESS: Final = frozenset({204, 304})
 
 log = logging.getLogger(__name__)
@@ -168,7 +170,8 @@ class Cycle:
 
     def _make_head(self, status: int, headers: Collection[tuple[bytes, bytes]]) -> bytes:
         """The head, with what the application leaves to us: the framing of the body, whether this is the end."""
-        if _CONTROL.search(b"".join([value for _, value in headers])):
+        block = b"\r\n".join([*map(b": ".join, headers), b""])
+        if len(block) - len(block.translate(None, _CONTROLS)) != len(b"\r\n") * len(headers):
             raise ValueError("a control character in a response header")
         named = dict(headers)
         ours = b""
@@ -182,7 +185,7 @@ class Cycle:
             self._chunked = True
             ours += b"transfer-encoding: chunked\r\n"
         self.expects_continue = False
-        return b"".join([STATUS_LINES[status], *[b"%b: %b\r\n" % header for header in headers], ours, b"\r\n"])
+        return b"%b%b%b\r\n" % (STATUS_LINES[status], block, ours)
 
     def _framed(self, body: bytes, *, last: bool) -> bytes:
         """A piece of body as it goes over the wire."""

@@ -85,6 +85,14 @@ async def test_answers_that_have_no_body_send_none(wire: Recorder, method: str, 
     assert wire.ended == [cycle]
 
 
+async def test_a_status_without_a_name_is_passed_on(wire: Recorder) -> None:
+    """A provider may have invented it."""
+    cycle = cycle_on(wire)
+    await cycle.send({**SIZED, "status": 498})
+    await cycle.send(body(b"hello"))
+    assert wire.written[0].startswith(b"HTTP/1.1 498 \r\ncontent-length")
+
+
 @pytest.mark.parametrize("data", [b"hell", b"hello!"])
 async def test_a_body_of_another_length_than_told_is_never_complete(wire: Recorder, data: bytes) -> None:
     """The client would take the next answer for its rest, or its rest for the next answer."""
