@@ -39,10 +39,12 @@ class Charge(NamedTuple):
     """Book currency per unit of ``currency``, as a plain decimal string."""
 
 
+@lru_cache(maxsize=1024)
 def charge(usage: Usage, rates: Rates, fx: Decimal) -> Charge:
     """The cost of ``usage``. ``fx`` > 0: book currency per unit of the rates' currency, 1 when they are the same.
 
-    Both amounts are rounded once, each from the exact product: the book amount never from the rounded native one.
+    Both amounts are rounded once, each from the exact product: the book amount never from the rounded native one. An
+    attempt and its baseline, or two hits of one answer, mostly ask for the same: the latest are remembered.
     """
     miss, hit, write, output, _ = usage
     miss_rate, hit_rate, write_rate, output_rate, currency, _ = rates

@@ -159,7 +159,7 @@ class Call:
         if cut:
             raise _cut_off()
         exchange = self._exchange
-        exchange.whole, exchange.finished = body, True
+        exchange.whole, exchange.said, exchange.finished = body, answer, True
         if exchange.wants_stream:
             return Reply(200, batches=retold(self._dialect, body))
         return Reply(200, body=body)

@@ -45,7 +45,7 @@ class Exact:
         if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
             return
         whole = exchange.answer()
-        if whole is None or not _storable(exchange.asked.dialect, whole, exchange.fields):
+        if whole is None or not _storable(exchange.asked.dialect, exchange.said or _read(whole), exchange.fields):
             return
         now = self._clock.now()
         stored = StoredAnswer(
@@ -92,12 +92,16 @@ class Exact:
         return Reply(200, body=stored.body)
 
 
-def _storable(dialect: str, whole: bytes, asked: Mapping[str, Any]) -> bool:
-    """Complete, and as many choices or vectors as were asked for: a stream may end before its last choice began."""
+def _read(whole: bytes) -> Mapping[str, Any]:
+    """What an answer says; nothing when it cannot be read."""
     try:
-        answer = _decode(whole)
+        return _decode(whole)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
+        return {}
+
+
+def _storable(dialect: str, answer: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Complete, and as many choices or vectors as were asked for: a stream may end before its last choice began."""
     if verdict(dialect, answer) != "complete":
         return False
     if dialect == "embeddings":

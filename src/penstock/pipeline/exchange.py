@@ -81,8 +81,8 @@ class Exchange:
         "_payer", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off", "client_gone",
         "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished", "first",
         "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
-        "principal", "raw", "read_body", "reply", "requested", "served_by", "shares", "standing", "started", "steps",
-        "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
+        "principal", "raw", "read_body", "reply", "requested", "said", "served_by", "shares", "standing", "started",
+        "steps", "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +112,7 @@ class Exchange:
         self.finished = False
         self.fold: Fold | None = None
         self.whole: bytes | None = None
+        self.said: Mapping[str, Any] = {}  # what ``whole`` says, where it has been read already
         self.streamed = False
         self.first_byte_at: float | None = None
         self.waited_s = 0.0
@@ -138,8 +139,7 @@ class Exchange:
         self.cost_nano: int | None = 0
         # Who still waits for it. ``stoppable``: nothing is lost by stopping now; ``hurry``: send without waiting until
         # the client has taken what was sent before.
-        self.client_gone = False
-        self.called_off = False
+        self.client_gone = self.called_off = False
         self.cut_by: PenstockError | None = None
         self.followers = 0
         self.hurry: Callable[[], None] = _at_its_pace

@@ -41,6 +41,8 @@ class Answers(Protocol):
 class Answering:
     """One exchange on its way through the pipeline and out to its client."""
 
+    __slots__ = ("_begun", "_body", "_exchange", "_extra", "_gateway", "_send", "_timer", "_waking")
+
     def __init__(self, gateway: Answers, exchange: Exchange, body: BodyReader, send: Send, extra: Lines) -> None:
         self._gateway = gateway
         self._exchange = exchange
