@@ -121,14 +121,14 @@ class Call:
 
     async def _interrupt(self) -> None:
         if self._habit.breaks == "middle":
-            await self._writer.drain()
+            await self._drain()
             self._break(billed(self._wish, self._habit, self._said))
         if self._habit.silent == "middle":
             await self._fall_silent()
         if self._habit.cut:
             self._end(self._said)
             await self._send(b"0\r\n\r\n")
-            await self._writer.drain()
+            await self._drain()
             raise Broken
 
     async def _refuse(self) -> None:
@@ -205,8 +205,11 @@ class Call:
     async def _send(self, data: bytes) -> None:
         if not self._gone:
             self._writer.write(data)
-            with contextlib.suppress(OSError):
-                await self._writer.drain()
+            await self._drain()
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(OSError):  # a client that is gone changes nothing but what ``_gone`` says
+            await self._writer.drain()
 
 
 def _head(status: int, kind: str, length: int | None = None) -> bytes:

@@ -37,7 +37,8 @@ from penstock.server.app import DataPlane
 from penstock.server.replies import row_of
 from penstock.stores.new_key import new_key
 from tests.support.asgi_client import Asking, http_scope
-from tests.support.invariants import check_money
+from tests.support.bill_provider_lines import BilledCall
+from tests.support.invariants import Figures, check_money
 from tests.support.invariants_books import Books
 
 EPOCH: Final = 1_795_000_000.0
@@ -172,10 +173,10 @@ class House:
         for _ in range(3):
             await asyncio.sleep(0)
 
-    def check(self, *, running: bool = False) -> None:
-        """The ledger adds up, and the budgets with it. ``running``: something is still under way."""
+    def check(self, *, bill: Sequence[BilledCall] | None = None, running: bool = False) -> Figures:
+        """The ledger adds up, the budgets with it, and the provider's ``bill``. ``running``: not all is over."""
         treasury = self.gateway.treasury
-        check_money(Books(self.ledger.rows, treasury.budgets, treasury.bank, running=running))
+        return check_money(Books(self.ledger.rows, treasury.budgets, treasury.bank, bill, running=running))
 
     def leftovers(self) -> dict[str, Any]:
         """What is still held: empty when all is over."""

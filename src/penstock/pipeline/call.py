@@ -385,7 +385,9 @@ class Call:
             return usage, False
         if answer is None and fold is None and not worked:
             return usage or NO_USAGE, False
-        if self._hold.binding and self._deployment.provider.after_disconnect == "completes" and not whole:
+        silent = fold is None and self._dialect in STREAMABLE  # it may have said all of it by now, and shown nothing
+        completes = self._deployment.provider.after_disconnect == "completes"
+        if self._hold.binding and not whole and (completes or silent):
             return Usage(input_miss=self._hold.prompt, output=self._hold.output), True
         if answer is None and fold is not None:
             answer = _told_so_far(fold)
