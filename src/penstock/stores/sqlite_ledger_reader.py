@@ -18,6 +18,9 @@ _ID_TIME: Final = 12
 """Hex digits of milliseconds that our names begin with (clock.TimeIds)."""
 _NEAR_S: Final = 60.0
 _EVER: Final = 1e18
+_APART_S: Final = 86_400.0
+"""How far an attempt's dispatch may be from its exchange's arrival, either way: more than deadlines allow, so that only
+a clock that is set by more than a day meanwhile tells otherwise."""
 
 
 async def book_currency(reader: SqliteReader) -> str | None:
@@ -54,7 +57,7 @@ class SqliteLedgerReader:
         Raises StoreError for an unknown scope, or an unreadable store.
         """
         check_scope(scope)
-        bounds = {"scope": scope, "since": since, "until": until}
+        bounds = {"scope": scope, "since": since, "until": until, "apart": _APART_S}
         return by_value(scope, await self._reader.run(lambda connection: self._posted(connection, bounds, excluding)))
 
     def _posted(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.core.records import LedgerRow
+from penstock.core.records import OPEN, LedgerRow
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery
 from penstock.stores.changes import Changes
@@ -24,7 +24,7 @@ from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 from tests.contract.stores.conftest import Reopen
-from tests.support.ledger_rows import exchange_row, rows_of
+from tests.support.ledger_rows import AT, attempt_row, exchange_row, rows_of
 
 EVERYTHING = SpendQuery("model", 0, 1e12, "UTC")
 
@@ -304,3 +304,87 @@ async def test_closing_writes_what_waits(reopen: Reopen) -> None:
     stores = await reopen()
     assert len(await stores.reader.exchange("ex_000001")) == 3
     assert not reopen.lost
+
+
+def opened_rows(number: int, **fields: object) -> list[LedgerRow]:
+    """An exchange and its attempt before the call."""
+    id_ = f"ex_{number:06}"
+    return [
+        exchange_row(id_, at=AT + number, outcome=OPEN, **fields),
+        attempt_row(f"at_{number:06}", id_, outcome=OPEN, held_nano=9),
+    ]
+
+
+async def test_a_call_that_was_not_made_is_settled_behind_its_open_row(bench: Bench) -> None:
+    """The rows of a failed flush are written later, and the row of the end takes their place: no ghost is left."""
+    bench.break_it = fill_disk
+    bench.ledger.append([*opened_rows(1, user="u" * 20_000)])
+    with pytest.raises(StoreError, match="full"):
+        await bench.ledger.flush()
+    bench.ledger.append(rows_of(1))
+    bench.break_it = lambda _connection: None
+    await bench.ledger.flush()
+    assert await bench.ledger.open_rows() == []
+    assert await SqliteLedgerReader(bench.reader).exchange("ex_000001") == rows_of(1)
+
+
+async def test_settlements_wait_for_the_disk_in_order(bench: Bench) -> None:
+    """What was opened before the trouble is settled after it, once."""
+    bench.ledger.append(opened_rows(1))
+    await bench.ledger.flush()
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        bench.ledger.append(rows_of(1))
+        with pytest.raises(StoreError, match="locked"):
+            await bench.ledger.flush()
+        other.execute("ROLLBACK")
+    posted = await bench.ledger.posted("global", 0, 1e12, excluding=[])
+    assert [(row.amount_nano, row.tokens) for row in posted] == [(7, 150)]
+    assert await bench.ledger.open_rows() == []
+
+
+@pytest.mark.parametrize("unfit", [{"cost_nano": 2**63}, {"user": "\ud800"}])
+async def test_a_call_whose_open_rows_no_column_takes_must_not_be_made(bench: Bench, unfit: dict[str, object]) -> None:
+    """Its flush says so, once; nothing of it is written, and nobody else hears of it."""
+    bench.ledger.append(rows_of(1))
+    bench.ledger.append(opened_rows(2, **unfit))
+    with pytest.raises(StoreError, match="must not be begun"):
+        await bench.ledger.flush()
+    bench.ledger.append(opened_rows(3))
+    await bench.ledger.flush()
+    assert [exchange.id for exchange, _ in await bench.ledger.open_rows()] == ["ex_000003"]
+    assert await SqliteLedgerReader(bench.reader).exchange("ex_000002") == []
+    assert [list(rows) for rows, _ in bench.lost] == [opened_rows(2, **unfit)]
+
+
+async def test_a_call_whose_open_rows_found_no_room_must_not_be_made(bench: Bench) -> None:
+    """Though all that waited before is written by then."""
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for number in range(10):
+            bench.ledger.append(rows_of(number))
+        bench.ledger.append(opened_rows(10))
+        other.execute("ROLLBACK")
+    with pytest.raises(StoreError, match="must not be begun"):
+        await bench.ledger.flush()
+    assert bench.ledger.healthy
+    assert len(bench.lost) == 1
+    await bench.ledger.flush()
+
+
+async def test_all_who_flush_at_once_share_a_commit(bench: Bench) -> None:
+    """A few transactions for fifteen calls, and who is cancelled takes nobody with him."""
+    said: list[str] = []
+    bench.break_it = lambda connection: connection.set_trace_callback(said.append)
+
+    async def begin(number: int) -> None:
+        bench.ledger.append(opened_rows(number))
+        await bench.ledger.flush()
+
+    tasks = [asyncio.create_task(begin(number)) for number in range(15)]
+    await asyncio.sleep(0)
+    tasks[7].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [number for number, result in enumerate(done) if result is not None] == [7]
+    assert len(await bench.ledger.open_rows()) == 15
+    assert sum(line == "COMMIT" for line in said) <= 4

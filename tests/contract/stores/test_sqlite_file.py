@@ -12,12 +12,12 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.errors import ConfigError, StoreError
-from penstock.ports import SpendQuery
+from penstock.ports import Posted, SpendQuery
 from penstock.stores.open import open_keys, open_reader, open_stores
 from penstock.stores.queries import load_migrations
 from penstock.stores.sqlite import APPLICATION_ID, connect, prepare
 from tests.contract.stores.conftest import Reopen, opened
-from tests.support.ledger_rows import rows_of
+from tests.support.ledger_rows import AT, rows_of
 
 EVERYTHING = SpendQuery("model", 0, 1e12, "UTC")
 
@@ -202,3 +202,32 @@ async def test_another_currency_is_refused(reopen: Reopen) -> None:
     with pytest.raises(ConfigError, match=r"kept in CNY.*write `currency: CNY`"):
         await start("USD")
     await start("CNY")
+
+
+async def test_a_store_of_the_first_schema_goes_on(reopen: Reopen) -> None:
+    """It keeps its rows, as rows that held nothing, and reports the same spend."""
+    prepare(reopen.path, load_migrations()[:1])
+    with closing(sqlite3.connect(reopen.path)) as connection, connection:
+        for table, values in FIRST_SCHEMA.items():
+            connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 - constants
+    stores = await reopen()
+    assert await stores.reader.exchange("ex_000001") == rows_of(1)
+    _, total = await stores.reader.spend(EVERYTHING)
+    assert (total.requests, total.tokens, total.cost_nano, total.avoided_nano) == (1, 150, 7, 0)
+    assert await stores.ledger.posted("global", 0, 1e12, excluding=[]) == [Posted("", 7, 150)]
+    assert await stores.ledger.open_rows() == []
+    assert await stores.budgets.list() == []
+
+
+FIRST_SCHEMA: dict[str, tuple[object, ...]] = {
+    "exchanges": (
+        AT + 1, "ex_000001", "chat", "flash", "", "", "", "", "", "", "ok", 200, "off", 0, 1, 100, 20, 0, 30, 0, 0,
+        7, 7, "CNY", 0.5, None, 0.0,
+    ),
+    "attempts": (
+        "ex_000001", "at_000001", AT, AT + 0.4, "deepseek", "deepseek/flash", "", "ok", 0, "", 100, 20, 0, 30, 0, 0,
+        7, "CNY", "1", 7, "",
+    ),
+    "shares": ("ex_000001", "at_000001", "direct", 7),
+}  # fmt: skip
+"""``rows_of(1)`` as the first schema kept them."""

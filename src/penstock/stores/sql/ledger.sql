@@ -149,7 +149,8 @@ SELECT id FROM exchanges WHERE outcome = 'open'
 UNION
 SELECT exchange_id FROM attempts WHERE outcome = 'open'
 
--- What attempts were charged, by value of a scope; tags come as the whole set. `excluding` is a JSON array of ids.
+-- What attempts were charged, by value of a scope; tags come as the whole set. `excluding` is a JSON array of ids. The
+-- exchanges are those of [since, until) and `apart` seconds around: their attempts were dispatched within that time.
 -- name: posted
 SELECT
     CASE :scope
@@ -165,6 +166,7 @@ SELECT
     )), 0),
     sum(a.input_miss + a.input_hit + a.cache_write + a.output)
 FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
-WHERE a.started_at >= :since AND a.started_at < :until AND a.outcome <> 'open'
+WHERE e.at >= :since - :apart AND e.at < :until + :apart
+    AND a.started_at >= :since AND a.started_at < :until AND a.outcome <> 'open'
     AND a.id NOT IN (SELECT value FROM json_each(:excluding))
 GROUP BY bucket
