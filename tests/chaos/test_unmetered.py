@@ -33,7 +33,12 @@ MODELS = ("m", "stopping", "duo", "folded")
 
 MAY_SEND = frozenset({"penstock.pipeline.call", "penstock.cli.demo_traffic"})
 """Who asks a transport to send: the call, and the demo's clients, to a gateway and to made-up providers."""
-MAY_KNOW = MAY_SEND | {"penstock.compose", "penstock.pipeline.attempt", "penstock.cli.demo"}
+MAY_KNOW = MAY_SEND | {
+    "penstock.compose",
+    "penstock.pipeline.attempt",
+    "penstock.cli.demo",
+    "penstock.cli.demo_gateway",
+}
 """Who may have one in its hands, to hand it on."""
 SENDERS = frozenset({
     "penstock.ports.Transport",
