@@ -32,7 +32,7 @@ def names(text: str, known: Sequence[str], option: str) -> list[str]:
 
 
 @click.command()
-@click.option("--peers", "peer_list", default="nginx,penstock", help=f"Which gateways, of {','.join(PEERS)}.")
+@click.option("--peers", "peer_list", default="nginx,penstock,budgets", help=f"Which gateways, of {','.join(PEERS)}.")
 @click.option("--cases", "case_list", default=",".join(CASES), help=f"Which cases, of {','.join(CASES)}.")
 @click.option("--reps", default=3, help="Repetitions, interleaved.")
 @click.option("--secs", default=5.0, help="Seconds of load per cell.")

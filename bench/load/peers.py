@@ -16,6 +16,12 @@ from bench.load.processes import GATEWAY_CORE, LOAD_CORE, ROOT, Process, output
 HERE = Path(__file__).parent
 PATH = "/v1/chat/completions"
 UPSTREAM_URL = f"http://127.0.0.1:9100{PATH}"
+BUDGETS = """
+budgets:
+  - {name: all, scope: global, limit: 1000000 CNY, window: month, timezone: Asia/Shanghai}
+  - {name: per-key, scope: key, limit: 1000000 CNY, window: day, timezone: Asia/Shanghai}
+  - {name: per-user, scope: user, limit: 1000000000000 tokens, window: day, timezone: Asia/Shanghai}
+"""
 LITELLM_DIRECTORY = ROOT / "build" / "litellm"
 
 
@@ -56,6 +62,14 @@ def _start_penstock(directory: Path) -> Process:
     return Process(command, core=GATEWAY_CORE, log=directory / "penstock.log", cwd=directory)
 
 
+def _start_budgets(directory: Path) -> Process:
+    """Penstock again, with three budgets that every request falls under and none is refused by."""
+    config = (HERE / "penstock.yaml").read_text().replace(":9301", ":9501").replace(":9302", ":9502")
+    (directory / "budgets.yaml").write_text(config.replace("bench.db", "budgets.db") + BUDGETS)
+    command = [_beside_python("penstock"), "serve", "-c", (directory / "budgets.yaml").as_posix()]
+    return Process(command, core=GATEWAY_CORE, log=directory / "budgets.log", cwd=directory)
+
+
 def _start_litellm(directory: Path) -> Process:
     shutil.copy(HERE / "litellm.yaml", directory)
     command = [_litellm(), "--config", "litellm.yaml", "--host", "127.0.0.1", "--port", "9401", "--num_workers", "1"]
@@ -93,6 +107,7 @@ PEERS = {
     for peer in (
         Peer("nginx", _start_nginx, _nginx_version, 9201, ports={"ustream": 9202, "ttft": 9202, "hit": 9203}),
         Peer("penstock", _start_penstock, _penstock_version, 9301),
+        Peer("budgets", _start_budgets, _penstock_version, 9501),
         Peer("litellm", _start_litellm, _litellm_version, 9401, connections=4, secs_factor=2.0),
     )
 }

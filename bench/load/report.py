@@ -16,6 +16,7 @@ from bench.load.cases import (
 from bench.load.cells import Cell
 
 OURS = "penstock"
+BUDGETED = "budgets"
 ERROR_SHARE_LIMIT = 0.001
 """More errors than this, and a cell says nothing about speed."""
 
@@ -88,9 +89,18 @@ def verdicts(results: Results) -> list[Verdict]:
     ]
     for name, what in (("uniq", "added P50, one client, whole answer"), ("ttft", "added P50, one client, first byte")):
         found.append(Verdict(what, results.median(OURS, name, "added_p50_ms"), ADDED_P50_LIMIT_MS, " ms"))
+    found.append(
+        Verdict(f"budgets: CPU per miss more than without, in times {REFERENCE}'s", _dearer(results), 2.5, "x")
+    )
     rss_mb = results.values(OURS, "rss", "rss_mb")
     what = f"RSS after {RSS_REQUESTS:,} requests (limit: {RSS_LIMIT_MB:g} MB + {CACHE_MB:g} MB of cache)"
     return [*found, Verdict(what, max(rss_mb, default=None), RSS_LIMIT_MB + CACHE_MB, " MB")]
+
+
+def _dearer(results: Results) -> float | None:
+    """What budgets add to a miss."""
+    with_them, without = results.ratio(BUDGETED, "uniq"), results.ratio(OURS, "uniq")
+    return None if with_them is None or without is None else with_them - without
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
