@@ -2,7 +2,8 @@
 
 Chat: ``prompt_tokens`` includes what was read from and written to a cache; hits stand in DeepSeek's
 ``prompt_cache_hit_tokens`` and in ``prompt_tokens_details.cached_tokens``, and relays often pass only one of the two,
-so the larger counts. Messages: ``input_tokens`` excludes both. (api-docs.deepseek.com create-chat-completion;
+so the larger counts. A report with a count that cannot be, below zero or above ``MOST``, is a provider's mistake and no
+bill: as if it said nothing. Messages: ``input_tokens`` excludes both. (api-docs.deepseek.com create-chat-completion;
 platform.openai.com prompt-caching; platform.claude.com prompt-caching; openrouter.ai usage-accounting)
 """
 
@@ -11,14 +12,14 @@ from typing import Any, Final
 
 from penstock.core.usage import NO_USAGE, Usage
 
-MOST: Final = 10**12
-"""No call uses more tokens; a larger number is a provider's mistake, not a bill."""
+MOST: Final = 10**9
+"""No call uses more tokens."""
 
 
 def chat_usage(body: Mapping[str, Any]) -> Usage | None:
     """What a chat, completions or embeddings body or chunk carries."""
     usage = body.get("usage")
-    if not isinstance(usage, dict):
+    if not isinstance(usage, dict) or _impossible(usage, "prompt_tokens", "completion_tokens"):
         return None
     prompt_details = _object(usage, "prompt_tokens_details")
     hit = max(_count(usage, "prompt_cache_hit_tokens"), _count(prompt_details, "cached_tokens"))
@@ -34,13 +35,15 @@ def chat_usage(body: Mapping[str, Any]) -> Usage | None:
 def messages_usage(body: Mapping[str, Any], before: Usage | None) -> Usage | None:
     """What a messages body or event carries; counts are cumulative, and what an event leaves out stays.
 
+    None when there never was a report.
+
     Relays repeat the prompt's counts as zeros at the end of a stream: zeros never take back what was counted.
     """
     usage = body.get("usage")
     if not isinstance(usage, dict):
         usage = _object(body, "message").get("usage")
-    if not isinstance(usage, dict):
-        return None
+    if not isinstance(usage, dict) or _impossible(usage, "input_tokens", "output_tokens"):
+        return before
     known = before or NO_USAGE
     prompt = _told(usage, "input_tokens"), _told(usage, "cache_read_input_tokens"), _written(usage)
     if any(prompt):
@@ -56,6 +59,11 @@ def _written(usage: Mapping[str, Any]) -> int | None:
     if told or not isinstance(parts, dict):
         return told
     return sum(_count(parts, name) for name in parts)
+
+
+def _impossible(usage: Mapping[str, Any], *names: str) -> bool:
+    """Whether one of these counts is none that a call can have."""
+    return any(isinstance(count := usage.get(name), int | float) and not 0 <= count <= MOST for name in names)
 
 
 def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
