@@ -2,12 +2,13 @@
 
     record    start the clock                                | write the ledger row and the metrics
     identify  key -> principal                               |
-    admit     read, check and name the request               | hide the usage the client did not ask for
+    admit     read, check and name the request, step down    | hide the usage the client did not ask for
     once      same Idempotency-Key and body: first result    | keep the result
     limit     rates, concurrency, queue                      | give the slot back
     exact     look up the canonical request                  | store a finished answer
     join      wait on an identical request in flight         | publish to those who wait
     route     facts + policy -> plan                         |
+    reserve   a durable hold on every budget                 | release it, if no call was made
     attempt   walk the plan: deadline, retry, fail over      |
 
 Stages are entered from the top until one answers, and left from the bottom: only those that were entered, exactly
