@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
 
 AT = 1_795_000_000.0
@@ -39,4 +39,13 @@ def rows_of(number: int) -> list[LedgerRow]:
         exchange_row(id_, at=AT + number, usage=usage, attempts=1, cost_nano=7, baseline_nano=7),
         attempt_row(attempt, id_, usage=usage, charged_nano=7, charged_book_nano=7, currency="CNY"),
         share_row(attempt, id_, 7),
+    ]
+
+
+def opened_rows(number: int, **fields: Any) -> list[LedgerRow]:
+    """The exchange and the attempt of ``rows_of`` before the call."""
+    id_ = f"ex_{number:06}"
+    return [
+        exchange_row(id_, at=AT + number, outcome=OPEN, **fields),
+        attempt_row(f"at_{number:06}", id_, outcome=OPEN, held_nano=9),
     ]

@@ -1,14 +1,14 @@
 """From a store URL to stores: ``memory:`` or ``sqlite:PATH``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import BudgetStore, Clock, KeyStore, LedgerReader, Stores
+from penstock.ports import AuditStore, BudgetStore, Clock, KeyStore, LedgerReader, Stores
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
 from penstock.stores.location import sqlite_path
@@ -19,6 +19,7 @@ from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
+from penstock.stores.sqlite_audit import SqliteAudit
 from penstock.stores.sqlite_budgets import SqliteBudgets
 from penstock.stores.sqlite_keys import SqliteKeys
 from penstock.stores.sqlite_ledger import OnLost, SqliteLedger
@@ -85,6 +86,23 @@ async def open_budgets(url: str, directory: Path, *, write: bool) -> AsyncIterat
     """The budgets set in a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
     async with _open_part(url, directory, write=write) as (writer, reader):
         yield SqliteBudgets(writer, reader)
+
+
+@asynccontextmanager
+async def open_audit(url: str, directory: Path, *, write: bool) -> AsyncIterator[AuditStore]:
+    """What reconciling asks and keeps, beside a server or without one; created only to ``write``. Raises StoreError."""
+    async with _open_part(url, directory, write=write) as (writer, reader):
+        yield SqliteAudit(writer, reader)
+
+
+@contextmanager
+def sole_use(url: str, directory: Path) -> Iterator[None]:
+    """No server has the store of that URL, nor gets it meanwhile. Raises StoreError when one has."""
+    lock = StoreLock(sqlite_path(url, directory))
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @asynccontextmanager

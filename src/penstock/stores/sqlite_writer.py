@@ -160,7 +160,11 @@ class SqliteWriter:
         """Ring when the loop has done what it has to do now: whoever flushes meanwhile comes along."""
         if not self._hurrying:
             self._hurrying = True
-            loop.call_soon(self._ring)
+            loop.call_soon(self._ring_for_who_waits)
+
+    def _ring_for_who_waits(self) -> None:
+        if self._hurrying:  # else a turn that was under way has taken them along
+            self._ring()
 
     def _ring(self) -> None:
         self._hurried.ring()

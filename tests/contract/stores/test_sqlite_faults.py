@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.core.records import OPEN, LedgerRow
+from penstock.core.records import LedgerRow
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery
 from penstock.stores.changes import Changes
@@ -24,7 +24,7 @@ from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 from tests.contract.stores.conftest import Reopen
-from tests.support.ledger_rows import AT, attempt_row, exchange_row, rows_of
+from tests.support.ledger_rows import exchange_row, opened_rows, rows_of
 
 EVERYTHING = SpendQuery("model", 0, 1e12, "UTC")
 
@@ -191,12 +191,13 @@ async def test_an_input_output_error_keeps_the_rows(bench: Bench) -> None:
     """A failing write is no different from a full disk, and leaves no half of a group."""
     bench.ledger.append(rows_of(99))
     await bench.ledger.flush()
+    assert await bench.requests() == 1
     with small_files(4096):
         for number in range(9):
             bench.ledger.append(rows_of(number))
         with pytest.raises(StoreError, match="cannot be written"):
             await bench.ledger.flush()
-    assert await bench.requests() == 1
+        assert await bench.requests() == 1
     await bench.ledger.flush()
     assert bench.ledger.healthy
     assert await bench.requests() == 10
@@ -306,19 +307,10 @@ async def test_closing_writes_what_waits(reopen: Reopen) -> None:
     assert not reopen.lost
 
 
-def opened_rows(number: int, **fields: object) -> list[LedgerRow]:
-    """An exchange and its attempt before the call."""
-    id_ = f"ex_{number:06}"
-    return [
-        exchange_row(id_, at=AT + number, outcome=OPEN, **fields),
-        attempt_row(f"at_{number:06}", id_, outcome=OPEN, held_nano=9),
-    ]
-
-
 async def test_a_call_that_was_not_made_is_settled_behind_its_open_row(bench: Bench) -> None:
     """The rows of a failed flush are written later, and the row of the end takes their place: no ghost is left."""
     bench.break_it = fill_disk
-    bench.ledger.append([*opened_rows(1, user="u" * 20_000)])
+    bench.ledger.append(opened_rows(1, user="u" * 20_000))
     with pytest.raises(StoreError, match="full"):
         await bench.ledger.flush()
     bench.ledger.append(rows_of(1))
