@@ -9,8 +9,7 @@ What they are, and why, stands in docs/adr/0006. The request side is a small mac
     LINGER  the last answer is written and our side closed; what still comes in is thrown away until the client has
             read the answer and closes, for a reset that overtakes an answer takes it from the client
 
-One task per connection answers its requests, in their order: a task of its own for each would cost more than a cache
-hit spends on parsing.
+One task per connection answers its requests, one after the other: the order that HTTP/1.1 demands.
 
 What the app may use: ``scope["penstock.gone"]``, a callable the app sets, is called once when the client leaves
 before its answer is complete; ``scope["penstock.cut"]``, likewise, with the error that the app is to end its answer by
