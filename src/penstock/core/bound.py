@@ -17,7 +17,6 @@ TOOLS_TOKENS: Final = 1024
 IMAGE_TOKENS: Final = 16_384
 """Qwen-VL's largest image; OpenAI's and Anthropic's are billed less."""
 
-_MEDIA: Final = (b"image", b"audio", b"video", b"file", b"document")
 _IMAGES: Final = ("image_url", "image", "input_image")
 _UNBOUNDED: Final = ("video_url", "video", "file", "input_file", "document")
 _CAPS: Final = ("max_completion_tokens", "max_tokens")
@@ -27,13 +26,18 @@ _encode = msgspec.json.encode
 def prompt_bound(raw: bytes, fields: Mapping[str, Any]) -> int | None:
     """The most tokens the prompt can be billed as; None = unknown, such as a file that is fetched by its URL."""
     messages = fields.get("messages")
-    overhead = BASE_TOKENS + MESSAGE_TOKENS * (len(messages) if isinstance(messages, list) else 1)
+    said = messages if isinstance(messages, list) else ()
+    bound = len(raw) + BASE_TOKENS + MESSAGE_TOKENS * len(said)
     if fields.get("tools") or fields.get("functions"):
-        overhead += TOOLS_TOKENS
-    if not any(word in raw for word in _MEDIA):
-        return len(raw) + overhead
-    media = _media(fields)
-    return None if media is None else len(raw) + overhead + media
+        bound += TOOLS_TOKENS
+    for message in said:
+        content = message.get("content")
+        if content.__class__ is not str:  # parts, among which there may be media
+            media = _media(content)
+            if media is None:
+                return None
+            bound += media
+    return bound
 
 
 def asked_cap(fields: Mapping[str, Any]) -> int | None:
