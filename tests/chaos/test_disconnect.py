@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from penstock.core.tokens import estimate_tokens
+from penstock.pipeline.call import JOURNAL_MARGIN_TOKENS
 from tests.support.bill_provider_scripted import say_as_asked, scripted_bill
 from tests.support.bill_provider_words import prompt_of
 from tests.support.house import END_S, House, chat, open_house
@@ -34,7 +36,7 @@ async def leave_after(house: House, model: str, parts: int, **fields: Any) -> fl
 
 
 @pytest.mark.parametrize("budgets", [[], [BUDGET]], ids=["free", "budget"])
-@pytest.mark.parametrize("fields", [{}, {"max_tokens": 20}], ids=["uncapped", "capped"])
+@pytest.mark.parametrize("fields", [{}, {"max_tokens": 20}], ids=["chat", "messages"])
 @pytest.mark.parametrize("model", ["m", "stopping"])
 async def test_who_leaves_a_stream_owes_what_is_billed(model: str, fields: Any, budgets: Any) -> None:
     """At every chunk: exact where the call ran to its end, covered and flagged where it was stopped."""
@@ -65,3 +67,16 @@ async def test_who_leaves_a_whole_answer_owes_what_is_billed(model: str) -> None
         figures = house.check(bill=scripted_bill(house.upstream.calls))
         assert figures.exact + figures.estimated == len(house.upstream.calls)
         assert (figures.estimated == 0) == (model == "m")
+
+
+async def test_what_was_under_way_is_covered() -> None:
+    """A provider has said more than was read of it when we leave: so much is charged beyond our count."""
+    async with open_house(budgets=[BUDGET]) as house:
+        house.upstream.call(say_as_asked).forever()
+        await leave_after(house, "stopping", 5, max_tokens=100)
+        await leave_after(house, "stopping", 6, max_tokens=10)
+        await house.rest()
+        roomy, tight = house.attempts
+        heard, more = (estimate_tokens(asking.text) for asking in house.asked)
+        assert roomy.usage.output == heard + JOURNAL_MARGIN_TOKENS
+        assert tight.usage.output == max(10, more) < more + JOURNAL_MARGIN_TOKENS

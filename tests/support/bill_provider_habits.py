@@ -17,7 +17,8 @@ _encode = msgspec.json.Encoder().encode
 
 OVER_CAP: Final = 7
 """So many tokens more than allowed are reported, and billed."""
-HUGE: Final = 10**30
+HUGE: Final = 1_000_000
+"""So many tokens of output are reported, and billed, whatever was said: the provider's word is the bill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ HABITS: Final[dict[str, Habit]] = {
     "keep-alives": Habit(keep_alives=True),
     "slow": Habit(first_s=0.2),
 }
-TRUTHFUL: Final = frozenset({"right", "twice", "over_cap", "cached"})
+TRUTHFUL: Final = frozenset({"right", "twice", "over_cap", "cached", "huge"})
 """What it reports is what it bills: the ledger has to be exact."""
 
 
@@ -96,7 +97,8 @@ def billed(wish: Wish, habit: Habit, output: int) -> Usage:
     """What is billed for an answer of so many tokens."""
     hit = wish.prompt // 2 if habit.usage == "cached" else 0
     more = OVER_CAP if habit.usage == "over_cap" else 0
-    return Usage(input_miss=wish.prompt - hit, input_hit=hit, output=output + more)
+    output = HUGE if habit.usage == "huge" else output + more
+    return Usage(input_miss=wish.prompt - hit, input_hit=hit, output=output)
 
 
 def reported(usage: Usage, habit: Habit) -> bytes | None:
@@ -106,7 +108,4 @@ def reported(usage: Usage, habit: Habit) -> bytes | None:
         said |= {"prompt_tokens": -5, "completion_tokens": -usage.output, "total_tokens": -5 - usage.output}
     if habit.usage == "zeros":
         said = usage_fields(Usage())
-    text = _encode(said)
-    if habit.usage == "huge":
-        return text.replace(b'"completion_tokens":%d' % usage.output, b'"completion_tokens":%d' % HUGE)
-    return {"missing": None, "null": b"null", "empty": b"{}", "text": b'"a lot"'}.get(habit.usage, text)
+    return {"missing": None, "null": b"null", "empty": b"{}", "text": b'"a lot"'}.get(habit.usage, _encode(said))

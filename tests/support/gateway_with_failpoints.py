@@ -1,6 +1,8 @@
 """``penstock serve`` with an end: the same code path, in a world that dies at a fail-point.
 
 python -m tests.support.gateway_with_failpoints CONFIG [POINT PASSING]
+
+An empty POINT never comes. With one argument more it knows the tokens of the bill provider: a word is one, exactly.
 """
 
 import asyncio
@@ -13,13 +15,27 @@ from penstock.compose import World, open_gateway
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.observe.logs import configure_logs
+from penstock.pipeline.exchange import Exchange
 from penstock.providers.registry import KINDS
 from penstock.server.admin_api import admin_app
 from penstock.server.app import DataPlane
 from penstock.server.health import Phase
 from penstock.server.replies import row_of
 from penstock.server.serve import serve
+from tests.support.bill_provider_words import read_wish
 from tests.support.failpoints import KillAt
+
+
+class Words:
+    """The bill provider's tokenizer, as the pipeline asks for it."""
+
+    def prompt(self, exchange: Exchange) -> int:
+        """A word is a token."""
+        return read_wish(exchange.asked.dialect, exchange.fields).prompt
+
+    def said(self, text: str) -> int:
+        """Likewise."""
+        return len(text.split())
 
 
 async def main(config: Path, world: World) -> None:
@@ -34,8 +50,15 @@ async def main(config: Path, world: World) -> None:
     await serve(gateway, DataPlane(gateway), admin, phase=phase, load_settings=load_settings)
 
 
+def world_of(point: str = "", passing: str = "1", words: str = "") -> World:
+    """As the command line says."""
+    world = World(tokenizers={"openai": Words()} if words else {})
+    if point:
+        world.reached = KillAt(point, int(passing))
+    return world
+
+
 if __name__ == "__main__":
     configure_logs()
-    point = sys.argv[2:4]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main(Path(sys.argv[1]), World(reached=KillAt(point[0], int(point[1]))) if point else World()))
+        runner.run(main(Path(sys.argv[1]), world_of(*sys.argv[2:])))

@@ -83,13 +83,14 @@ class Report:
 
 
 class MortalGateway(GatewayProcess):
-    """A gateway that can be told where to die."""
+    """A gateway that can be told where to die. ``words``: it knows the bill provider's tokens to the word."""
 
-    def start(self, kill: Kill | None = None) -> None:
+    words = False
+
+    def start(self, kill: Kill = Kill()) -> None:
         """Serve; returns when ``/readyz`` says so."""
         command = [sys.executable, "-m", "tests.support.gateway_with_failpoints", str(self.config)]
-        if kill is not None and kill.point:
-            command += [kill.point, str(kill.passing)]
+        command += [kill.point, str(kill.passing), *["words"] * self.words]
         with (self.directory / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=stderr, stderr=stderr)
         wait_for(self._is_ready)

@@ -40,6 +40,7 @@ LINGER_S: Final = 1.0
 """How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
 
 JOURNAL_MARGIN_TOKENS: Final = 16
+"""What a provider may have said beyond what was read of it: it was under way to us."""
 
 log = logging.getLogger(__name__)
 
@@ -381,7 +382,7 @@ class Call:
         """What the provider says, where it says all; our own count, where it worked and does not."""
         fold = self._fold if self._fold is not None and self._fold.started else None
         whole = answer is not None or (fold is not None and (outcome == "ok" or fold.finished or fold.done))
-        if usage is not None and usage.total and whole:
+        if usage is not None and usage.output and whole:
             return usage, False
         if answer is None and fold is None and not worked:
             return usage or NO_USAGE, False
@@ -391,7 +392,11 @@ class Call:
             return Usage(input_miss=self._hold.prompt, output=self._hold.output), True
         if answer is None and fold is not None:
             answer = _told_so_far(fold)
-        return count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
+        used, estimated = count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
+        if self._hold.binding and not whole and fold is not None:
+            unseen = min(JOURNAL_MARGIN_TOKENS, max(0, self._hold.output - used.output))
+            used = used._replace(output=used.output + unseen)
+        return used, estimated
 
     def _warn(self, error: PenstockError) -> None:
         """Tell the operator, once per failed call. A provider's own words may repeat the prompt and are left out."""

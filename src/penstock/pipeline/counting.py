@@ -13,7 +13,7 @@ def count(
 ) -> tuple[Usage, bool]:
     """The usage of a call that worked, and whether it is our own count.
 
-    ``answer``: what came of it, None when nothing did; ``whole``: it is all there. Zeros are no report of an answer
+    ``answer``: what came of it, None when nothing did; ``whole``: it is all there. No output is no report of an answer
     that says something, and what was reported of an answer that was cut off is the least that it used.
     """
     if dialect == "count_tokens" or (reported is not None and whole and verdict(dialect, answer) == EMPTY):
@@ -21,4 +21,4 @@ def count(
     output = estimate_answer(answer or {})
     if reported is None or not reported.total:
         return Usage(input_miss=estimate_request(dialect, fields), output=output), True
-    return reported._replace(output=max(reported.output, output)), True
+    return reported._replace(output=max(reported.output, output)), output > 0 or not whole
