@@ -4,7 +4,7 @@ An account is one budget, one value of its scope, one window: ``(per-user, alice
 a team shares the account of the empty name with all others like it; one without tags falls under no account of a tag.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -38,10 +38,12 @@ class Budget:
     ladder: Mapping[str, float] = field(default_factory=dict)
     """Which of ``STEPS`` is taken from which fraction of the limit on; empty = none."""
 
-    @property
-    def id(self) -> str:
-        """The name of its accounts: a budget that counts something else under the same name has accounts of its own."""
-        return f"{self.name}|{self.scope}|{self.unit}|{self.window}|{self.zone.key}"
+    id: str = field(init=False, repr=False, compare=False)
+    """The name of its accounts: a budget that counts something else under the same name has accounts of its own."""
+
+    def __post_init__(self) -> None:
+        """Name its accounts."""
+        object.__setattr__(self, "id", f"{self.name}|{self.scope}|{self.unit}|{self.window}|{self.zone.key}")
 
     def limit_of(self, value: str) -> int:
         """The limit of one scope value; 0 = it may spend nothing."""
@@ -82,9 +84,12 @@ class Place(NamedTuple):
     """When its window began, epoch seconds."""
 
 
-def places(budgets: Sequence[Budget], payer: Payer, at: float) -> Iterator[tuple[Budget, Place]]:
-    """Every account that a request of ``payer`` at ``at`` falls under."""
-    for budget in budgets:
-        start = budget.span(at).start
-        for value in payer.values(budget.scope):
-            yield budget, Place(budget.id, value, start)
+def places(
+    budgets: Sequence[Budget], payer: Payer, at: float, span_of: Callable[[Budget, float], Span] = Budget.span
+) -> list[tuple[Budget, Place]]:
+    """Every account that a request of ``payer`` at ``at`` falls under. ``span_of`` may remember windows."""
+    return [
+        (budget, Place(budget.id, value, span_of(budget, at).start))
+        for budget in budgets
+        for value in payer.values(budget.scope)
+    ]

@@ -122,7 +122,7 @@ class Teller:
         more = Cost(None if after.nano is None else after.nano - (before.nano or 0), after.tokens - before.tokens)
         if not self._treasury.top_up(hold.attempt_id, exchange.payer, more):
             return False
-        hold.output = wanted
+        hold.resize(wanted)
         return True
 
     def cut(self, exchange: Exchange, why: str) -> BudgetExceeded:
@@ -166,17 +166,34 @@ class Teller:
         now = self._clock.now()
         until = now + exchange.model.timeouts.total_s
         quote = self._accounts.quote(deployment, prompt or 0, now, until)
-        attempt_id = self._ids.new("att")
-        hold = Hold(attempt_id, deployment, now, prompt or 0, cap * number, cap * number, None, quote, binding)
-        if binding and generates:
-            cap = self._lowered(exchange, hold, cap, number)
-            hold.cap = None if cap == asked else cap
-            hold.output = hold.most = cap * number
-        self._require_price(exchange, hold)
-        streams = generates and (exchange.wants_stream or exchange.model.stream_upstream)
-        if binding and streams and deployment.provider.after_disconnect == "stops" and hold.output > SLICE_TOKENS:
-            hold.output, hold.sliced = SLICE_TOKENS, True
+        hold = Hold(
+            self._ids.new("att"),
+            deployment,
+            at=now,
+            prompt=prompt or 0,
+            output=cap * number,
+            quote=quote,
+            binding=binding,
+        )
+        if binding:
+            self._fit(exchange, hold, asked, number)
         return hold
+
+    def _fit(self, exchange: Exchange, hold: Hold, asked: int | None, number: int) -> None:
+        """Make the hold one that the budgets can hold beside what is posted. Raises BudgetExceeded, CostUnbounded."""
+        room = self._treasury.room(exchange.payer)
+        if hold.quote is None and room[0] is not None:
+            raise CostUnbounded(
+                f"no price is known for {hold.deployment.id}, so no budget can hold its cost: the operator can set one"
+            )
+        if not hold.most:
+            return
+        cap = self._lowered(exchange, hold, number, room)
+        hold.cap, hold.most = None if cap == asked else cap, cap * number
+        streams = exchange.wants_stream or exchange.model.stream_upstream
+        if streams and hold.deployment.provider.after_disconnect == "stops" and hold.most > SLICE_TOKENS:
+            hold.sliced = True
+        hold.resize(SLICE_TOKENS if hold.sliced else hold.most)
 
     def _prompt(self, exchange: Exchange, deployment: DeploymentSettings) -> int | None:
         """The most tokens of the prompt; None = unknown."""
@@ -188,9 +205,10 @@ class Teller:
             return self._calibrations[deployment.id].likely_prompt(bound) or bound
         return bound
 
-    def _lowered(self, exchange: Exchange, hold: Hold, cap: int, number: int) -> int:
+    def _lowered(self, exchange: Exchange, hold: Hold, number: int, room: tuple[int | None, int | None]) -> int:
         """The cap, or the largest below it that fits beside what is posted. Raises BudgetExceeded."""
-        money, tokens = self._treasury.room(exchange.payer)
+        cap = hold.most // number
+        money, tokens = room
 
         def fits(candidate: int) -> bool:
             cost = hold.cost_of(candidate * number)
@@ -208,13 +226,6 @@ class Teller:
             middle = (least + most) // 2
             least, most = (middle, most) if fits(middle) else (least, middle)
         return least
-
-    def _require_price(self, exchange: Exchange, hold: Hold) -> None:
-        """What is limited in money needs a price."""
-        if hold.binding and hold.quote is None and self._treasury.room(exchange.payer)[0] is not None:
-            raise CostUnbounded(
-                f"no price is known for {hold.deployment.id}, so no budget can hold its cost: the operator can set one"
-            )
 
     # --- rows
 

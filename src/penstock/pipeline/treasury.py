@@ -58,6 +58,7 @@ class Treasury:
         self._ledger = ledger
         self._currency = currency
         self._on_alert = on_alert
+        self._spans: dict[str, Span] = {}
         self._lines: dict[Place, dict[_Waiter, None]] = {}
         self._settled: list[str] | None = None
         self._adopting = asyncio.Lock()
@@ -120,7 +121,7 @@ class Treasury:
     def room(self, payer: Payer) -> tuple[int | None, int | None]:
         """What is left beside what is posted, for the tightest budget of each unit: (nano, tokens); None = no limit."""
         left: dict[str, int] = {}
-        for budget, place in places(self.budgets, payer, self._clock.now()):
+        for budget, place in self._places(payer, self._clock.now()):
             if budget.hard:
                 rest = budget.limit_of(place.value) - self.bank.account(place).posted
                 left[budget.unit] = min(rest, left.get(budget.unit, rest))
@@ -128,7 +129,7 @@ class Treasury:
 
     def steps(self, payer: Payer) -> tuple[str, ...]:
         """The rungs of the ladder that this payer has reached, gentlest first."""
-        found = [each for each in places(self.budgets, payer, self._clock.now()) if each[0].ladder]
+        found = [each for each in self._places(payer, self._clock.now()) if each[0].ladder]
         return tuple(step for step in STEPS if any(self._has_reached(step, *each) for each in found))
 
     def _has_reached(self, step: str, budget: Budget, place: Place) -> bool:
@@ -149,7 +150,7 @@ class Treasury:
         """The refusal of the ladder's last step."""
         reached = [
             (budget, place)
-            for budget, place in places(self.budgets, payer, self._clock.now())
+            for budget, place in self._places(payer, self._clock.now())
             if self._has_reached("refuse", budget, place)
         ]
         return self._refusal(*reached[0], "the last step of its ladder is reached")
@@ -193,12 +194,8 @@ class Treasury:
             return
         if self._settled is not None:
             self._settled.append(attempt_id)
-        billed = {place: _in_unit(budget, cost) for budget, place in places(self.budgets, payer, at)}
-        by_id = {budget.id: budget for budget in self.budgets}
-        for place in held:  # in the window in which it was held, also where the clock has stepped
-            billed = {other: amount for other, amount in billed.items() if other[:2] != place[:2]}
-            if place.budget in by_id:
-                billed[place] = _in_unit(by_id[place.budget], cost)
+        places = {place[:2]: place for place in held}  # in the windows in which it was held
+        billed = {places.get(place[:2], place): _in_unit(budget, cost) for budget, place in self._places(payer, at)}
         self.bank.settle(attempt_id, billed)
         self._alert(billed)
         if self._lines:
@@ -254,10 +251,20 @@ class Treasury:
 
     # --- claims and refusals
 
+    def _places(self, payer: Payer, at: float) -> list[tuple[Budget, Place]]:
+        return places(self.budgets, payer, at, self._span)
+
+    def _span(self, budget: Budget, at: float) -> Span:
+        """The window at ``at``, which is nearly always the one of the last request."""
+        span = self._spans.get(budget.id)
+        if span is None or not span.start <= at < span.end:
+            span = self._spans[budget.id] = budget.span(at)
+        return span
+
     def _claims(self, payer: Payer, cost: Cost, at: float) -> list[Claim]:
         return [
             Claim(place, _in_unit(budget, cost), budget.limit_of(place.value), budget.hard)
-            for budget, place in places(self.budgets, payer, at)
+            for budget, place in self._places(payer, at)
         ]
 
     def _over(self, claim: Claim, why: str = "") -> BudgetExceeded:
@@ -314,10 +321,10 @@ class Treasury:
 
     def _alert(self, changed: Iterable[Place]) -> None:
         """Tell the operator once per account and fraction of its limit that is spent."""
-        by_id = {budget.id: budget for budget in self.budgets if budget.alerts}
+        by_id = {budget.id: budget for budget in self.budgets}
         for place in changed:
             budget = by_id.get(place.budget)
-            if budget is None:
+            if budget is None or not budget.alerts:
                 continue
             limit, spent = budget.limit_of(place.value), self.bank.account(place).posted
             for fraction in budget.alerts:
