@@ -196,7 +196,9 @@ class Teller:
         hold.resize(SLICE_TOKENS if hold.sliced else hold.most)
 
     def _prompt(self, exchange: Exchange, deployment: DeploymentSettings) -> int | None:
-        """The most tokens of the prompt; None = unknown."""
+        """The most tokens of the prompt that are billed; None = unknown. To count them is free."""
+        if exchange.asked.dialect == "count_tokens":
+            return 0
         exact = self._tokenizers.get(deployment.provider.kind)
         if exact is not None:
             return exact.prompt(exchange)

@@ -369,3 +369,12 @@ async def test_a_new_budget_knows_what_was_spent_before_it() -> None:
         await house.gateway.adopt(settings_of())
         assert (await held.done()).status == 200
         assert house.gateway.treasury.standings() == []
+
+
+async def test_counting_tokens_is_free() -> None:
+    """Whatever the budget holds."""
+    async with open_house(budgets=[budget("0 tokens")]) as house:
+        house.upstream.json({"input_tokens": 7})
+        asking = await house.answer(message(), "/v1/messages/count_tokens")
+        assert (asking.status, asking.json) == (200, {"input_tokens": 7})
+        assert (await house.answer(message())).status == 429
