@@ -11,7 +11,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
+from penstock.core.rerate import Entry
 from penstock.core.usage import Usage
 from penstock.errors import UpstreamError
 
@@ -298,6 +300,46 @@ class LedgerReader(Protocol):
 
     async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
         """As ``Ledger.posted``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The first and the last instant of a provider's charged calls, epoch seconds."""
+
+    since: float
+    until: float
+
+
+class AuditStore(Protocol):
+    """What holding the ledger against a provider's word needs of the store, beside a server or without one."""
+
+    async def currency(self) -> str | None:
+        """Of the ledger's book; None while it is empty."""
+        ...
+
+    async def extent(self, provider: str, billed_at: str) -> Extent | None:
+        """When calls to ``provider`` were charged; None = never."""
+        ...
+
+    async def charges(self, provider: str, since: float, until: float, billed_at: str) -> Sequence[Charges]:
+        """What calls were charged whose tariff instant (``billed_at``: completion or start) is in [since, until)."""
+        ...
+
+    async def unpriced(self, after: tuple[float, str], limit: int) -> Sequence[Entry]:
+        """Up to ``limit`` exchanges, by (at, id), that lack a cost or baseline, or have an attempt without a charge."""
+        ...
+
+    async def rerate(self, changed: Sequence[Entry]) -> None:
+        """Write charges, shares, costs and baselines in one transaction; what has one already keeps it."""
+        ...
+
+    async def last_balances(self, provider: str) -> Sequence[Balance]:
+        """The youngest snapshot of each currency."""
+        ...
+
+    async def keep_balances(self, balances: Sequence[Balance]) -> None:
+        """Store snapshots; durable when the call returns."""
         ...
 
 

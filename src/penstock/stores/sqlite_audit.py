@@ -1,7 +1,7 @@
 """The port AuditStore in SQLite: questions that no request asks, and the one change that settled rows may see.
 
-Re-rating fills in what is NULL and nothing else; a row that got its charge meanwhile keeps it, and then the whole group is
-given up, because its costs were summed without that.
+Re-rating fills in what is NULL and nothing else. A row that got its charge meanwhile keeps it, and then the whole group
+is given up, because its costs were summed without that.
 """
 
 import sqlite3
@@ -51,7 +51,7 @@ class SqliteAudit:
         )
 
     async def rerate(self, changed: Sequence[Entry]) -> None:
-        """Write charges, shares, costs and baselines in one transaction. Raises StoreError when one is there already."""
+        """Write charges, shares, costs and baselines in one transaction. Raises StoreError where a charge is there."""
         await self._writer.run(lambda connection: self._rerate(connection, changed))
 
     async def last_balances(self, provider: str) -> Sequence[Balance]:
