@@ -15,6 +15,7 @@ from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.budget_report import used_ratios
 from penstock.core.pricebook import PriceBook
+from penstock.core.reconcile import Balance
 from penstock.core.records import LedgerRow
 from penstock.core.retry import RetryBudget
 from penstock.errors import ConfigError
@@ -39,6 +40,7 @@ from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
 from penstock.pipeline.treasury import Treasury
 from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
+from penstock.providers import balance
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
@@ -284,3 +286,12 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
     pepper = open_pepper(settings)
     book = world.book or load_book()
     return Gateway(settings, stores=stores, book=book, pepper=pepper, metrics=metrics, world=world, status_of=status_of)
+
+
+async def ask_balance(provider: ProviderSettings, clock: Clock) -> Sequence[Balance]:
+    """What the account at ``provider`` holds now, whose kind has a ``balance_path``. Raises UpstreamError."""
+    http = HttpTransport(clock)
+    try:
+        return await balance.ask_balance(http, provider, KINDS[provider.kind].balance_path, clock)
+    finally:
+        await http.close()

@@ -11,6 +11,7 @@ import msgspec
 from penstock.cli.exchange_view import kind_of, view
 from penstock.cli.options import config_option
 from penstock.cli.output import emit, format_option
+from penstock.cli.reconcile import reconcile
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
@@ -31,7 +32,7 @@ _SHOWN_DIGITS = 6
 _MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "avoided", "tokens", "baseline")
 
 
-@click.group(invoke_without_command=True)
+@click.group(invoke_without_command=True, commands=[reconcile])
 @click.option("--by", type=click.Choice(GROUPINGS), default="model", show_default=True, help="What to group by.")
 @click.option("--since", default="30d", show_default=True, help="7d, 12h, 2026-11-01, 2026-11-01T08:00+08:00 or all.")
 @click.option("--until", default="now", show_default=True, help="The same; not included.")

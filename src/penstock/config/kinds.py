@@ -57,3 +57,5 @@ class Kind:
     """The field of a chat request that caps its output, where the client sent none."""
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
     """The top-level fields of a chat request that turn thinking off; none = nobody knows how."""
+    balance_path: str = ""
+    """Where, below the chat base, it tells what an account holds, as ``providers/balance`` reads it; "" = nowhere."""

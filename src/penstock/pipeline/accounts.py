@@ -53,16 +53,17 @@ class Accounts:
     def charge(self, deployment: DeploymentSettings, usage: Usage, at: float) -> tuple[Charge, str] | None:
         """What ``usage`` costs at ``deployment`` under the tariff of ``at`` (epoch seconds), and the price's source."""
         try:
-            rates = self._rates(deployment, usage, at)
+            return self.priced(deployment, usage, at)
         except PriceError as error:
             self._warn_once(deployment.id, error)
             return None
+
+    def priced(self, deployment: DeploymentSettings, usage: Usage, at: float) -> tuple[Charge, str]:
+        """As ``charge``; raises PriceError where that gives None."""
+        rates = self._rates(deployment, usage, at)
         fx = self._fx.get(rates.currency)
         if fx is None:
-            self._warn_once(
-                deployment.id, PriceError(f"no fx entry for {rates.currency}: add fx: {{{rates.currency}: ...}}")
-            )
-            return None
+            raise PriceError(f"no fx entry for {rates.currency}: add fx: {{{rates.currency}: ...}}")
         return charge(usage, rates, fx), rates.source
 
     def _rates(self, deployment: DeploymentSettings, usage: Usage, at: float) -> Rates:

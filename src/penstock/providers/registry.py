@@ -63,6 +63,7 @@ _ROWS: Final = (
             "deepseek-reasoner": DefaultAlias("deepseek-flash", {"thinking": {"type": "enabled"}}),
         },
         thinking_off=_DISABLED,
+        balance_path="/user/balance",
     ),
     Kind(
         name="openai",

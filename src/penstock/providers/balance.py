@@ -1,0 +1,91 @@
+"""What an account holds, where its provider says it: ``GET {base}{balance_path}``. It costs nothing.
+
+The answer's form is DeepSeek's (https://api-docs.deepseek.com/api/get-user-balance): ``balance_infos``, a balance per
+currency, amounts as decimal strings.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from penstock.config.settings import ProviderSettings
+from penstock.core.money import is_currency, parse_decimal, to_nano
+from penstock.core.reconcile import Balance
+from penstock.errors import BadAnswer, ProviderTimeout
+from penstock.ports import Clock, Transport, UpstreamCall
+from penstock.providers.openai import CONNECT_TIMEOUT_S
+from penstock.providers.refusals import MAX_BODY, refusal
+
+TIMEOUT_S: Final = 30.0
+_OK: Final = 200
+
+
+class _Info(msgspec.Struct):
+    currency: str
+    total_balance: str
+    granted_balance: str = "0"
+    topped_up_balance: str = "0"
+
+
+class _Answer(msgspec.Struct):
+    balance_infos: list[_Info]
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+async def ask_balance(transport: Transport, provider: ProviderSettings, path: str, clock: Clock) -> Sequence[Balance]:
+    """The balances of ``provider``'s account now, by currency. Raises UpstreamError, which never tells the key."""
+    deadline = clock.deadline()
+    try:
+        with deadline.until(clock.monotonic() + TIMEOUT_S):
+            response = await transport.send(_call(provider, path))
+            try:
+                body = await response.read(MAX_BODY)
+            finally:
+                await response.close()
+    except TimeoutError:
+        raise ProviderTimeout(f"{provider.name} did not tell its balance within {TIMEOUT_S:.0f} s") from None
+    finally:
+        deadline.close()
+    if response.status != _OK:
+        raise refusal(response.status, response.headers, body)
+    return read_balance(provider.name, body, clock.now())
+
+
+def read_balance(provider: str, body: bytes, at: float) -> Sequence[Balance]:
+    """The answer's balances. Raises BadAnswer."""
+    try:
+        infos = _decode(body).balance_infos
+        balances = [_balance(provider, info, at) for info in infos]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise BadAnswer(f"{provider} did not answer with a balance", detail=str(error), status=_OK) from None
+    if not balances or len({each.currency for each in balances}) < len(balances):
+        raise BadAnswer(f"{provider} did not answer with one balance per currency", status=_OK)
+    return balances
+
+
+def _balance(provider: str, info: _Info, at: float) -> Balance:
+    """Raises ValueError."""
+    if not is_currency(info.currency):
+        raise ValueError(f"{info.currency!r} is no currency")
+    amounts = (info.total_balance, info.granted_balance, info.topped_up_balance)
+    total, granted, topped_up = (to_nano(parse_decimal(amount)) for amount in amounts)
+    return Balance(provider, info.currency, at, total, granted, topped_up)
+
+
+def _call(provider: ProviderSettings, path: str) -> UpstreamCall:
+    key = provider.api_key
+    headers = {"accept": "application/json"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key.reveal()}"
+    return UpstreamCall(
+        provider=provider,
+        method="GET",
+        url=f"{provider.base_urls['chat']}{path}",
+        headers=headers | {name: value.reveal() for name, value in provider.headers.items()},
+        body=b"",
+        stream=False,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+    )
