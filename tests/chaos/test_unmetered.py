@@ -72,7 +72,7 @@ async def test_every_call_leaves_its_attempt(path: str, stream: bool) -> None:  
             await house.answer(body, path)
         assert len(house.upstream.calls) > len(MODELS)
         assert len(house.attempts) == len(house.upstream.calls)
-        assert all(row.held_nano for row in house.attempts)
+        assert dialect == "count_tokens" or all(row.held_nano for row in house.attempts)
         assert {row.exchange_id for row in house.attempts} <= {row.id for row in house.exchanges}
 
 

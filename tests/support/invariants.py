@@ -251,7 +251,7 @@ def _compare(attempt: AttemptRow, call: BilledCall) -> Iterator[str]:
     elif attempt.outcome != "ok":
         if not billed <= charged:
             yield f"{names} was cut off and charged {charged}, billed {billed} ({call.usage})"
-        if held is not None and charged > held and not attempt.overrun:
+        if held is not None and charged > held:
             yield f"{names} was cut off and charged {charged}, held {held}"
 
 

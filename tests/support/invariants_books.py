@@ -63,7 +63,7 @@ class Books:
     def by_marker(self) -> dict[str, list[AttemptRow]]:
         """The attempts of each marker of the load client, in the order in which they were made."""
         out: dict[str, list[AttemptRow]] = {}
-        for attempt in sorted(self.attempts.values(), key=lambda row: (row.started_at, row.id)):
+        for attempt in sorted(self.attempts.values(), key=lambda row: row.started_at):
             exchange = self.exchanges.get(attempt.exchange_id)
             marker = exchange.tags.get("marker", "") if exchange is not None else ""
             out.setdefault(marker, []).append(attempt)

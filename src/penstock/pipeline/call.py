@@ -393,10 +393,16 @@ class Call:
         if answer is None and fold is not None:
             answer = _told_so_far(fold)
         used, estimated = count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
-        if self._hold.binding and not whole and fold is not None:
-            unseen = min(JOURNAL_MARGIN_TOKENS, max(0, self._hold.output - used.output))
-            used = used._replace(output=used.output + unseen)
+        if estimated and self._hold.binding:
+            used = self._within_hold(used, usage or NO_USAGE, unseen=0 if whole else JOURNAL_MARGIN_TOKENS)
         return used, estimated
+
+    def _within_hold(self, used: Usage, reported: Usage, *, unseen: int) -> Usage:
+        """Our own count and what may have been under way: not above the hold, and not below what was reported."""
+        hold = self._hold
+        prompt = used.input_miss if reported.prompt else min(used.input_miss, hold.prompt)
+        output = max(reported.output, min(hold.output, used.output + unseen))
+        return used._replace(input_miss=prompt, output=output)
 
     def _warn(self, error: PenstockError) -> None:
         """Tell the operator, once per failed call. A provider's own words may repeat the prompt and are left out."""
