@@ -21,6 +21,7 @@ _CURRENCIES: Final = {
 _NUMBER: Final = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:[eE][-+]?\d{1,2})?|\.\d+"
 _MONEY: Final = re.compile(rf"([-+]?)\s*([^\d\s.,+-]*)\s*([-+]?)({_NUMBER})\s*([^\d\s.,+-]*)", re.ASCII)
 _DAY: Final = re.compile(r"(\d{4})(?:[-/.年](\d{1,2})[-/.月](\d{1,2})日?|(\d\d)(\d\d))(?:[ T].*)?")
+_YEARS: Final = range(2000, 2200)
 _MONTH: Final = re.compile(r"\d{4}[-/.年]?\d{1,2}月?")
 _WORKSPACE: Final = "llm-"
 _WITHOUT_TYPE: Final = 4
@@ -67,6 +68,8 @@ def parse_day(text: str) -> tuple[date, datetime | None]:
         day = date(int(match[1]), int(match[2] or match[4]), int(match[3] or match[5]))
     except ValueError:
         raise ValueError("is no day of the calendar") from None
+    if day.year not in _YEARS:
+        raise ValueError("is no day that anything here was billed on")
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

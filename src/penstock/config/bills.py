@@ -81,9 +81,11 @@ class _Record:
 
     @property
     def counts(self) -> bool:
-        """Whether it bills something: it is no line of totals, and does not count requests."""
-        marks = (next(cell for cell in self._cells if cell), self._cell("date"))
-        return not any(map(_TOTALS.fullmatch, marks)) and self._cell("type") not in self._sheet.layout.skipped_types
+        """Whether it bills something: it is no line of totals, which has no day, and does not count requests."""
+        first = next(cell for cell in self._cells if cell)
+        if _TOTALS.fullmatch(first) or _TOTALS.fullmatch(self._cell("date")):
+            return _is_day(self._cell("date"))
+        return self._cell("type") not in self._sheet.layout.skipped_types
 
     @property
     def currency(self) -> str:
@@ -130,6 +132,14 @@ def _named(text: str) -> str:
     if not text:
         raise ValueError("names no model; name another column with --columns model=...")
     return text
+
+
+def _is_day(text: str) -> bool:
+    try:
+        parse_day(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _day(day: date, moment: datetime | None, zone: ZoneInfo) -> date:

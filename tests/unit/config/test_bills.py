@@ -131,9 +131,16 @@ def test_any_other_bill_is_read_by_its_columns(delimiter: str) -> None:
     assert bill.lines["USD"] == [BillLine(FIRST, "", 125 * ATTO // 100)]
 
 
+def test_a_line_with_a_day_is_no_total() -> None:
+    """Whatever its first cell says: nothing billed is left out."""
+    bill = read("Account,Day,Cost\ntotal wine,2026-08-01,1\nTotal,,1\n", "date=Day,amount=Cost")
+    assert bill.lines[""] == [BillLine(FIRST, "", ATTO)]
+
+
 BAD_LINES = (
     ("2026-13-01,m,1", "bill.csv:2: date: '2026-13-01' is no day of the calendar"),
     ("1.8.26,m,1", "bill.csv:2: date: '1.8.26' is no day; write it as 2026-11-01"),
+    ("0001-01-01T00:00:00+14:00,m,1", "is no day that anything here was billed on"),
     ("2026-08,m,1", "bill.csv:2: date: '2026-08' is a month; export the bill by day"),
     ("2026-08-01,m,free", "bill.csv:2: cost: 'free' is no amount"),
     ("2026-08-01,m,", "bill.csv:2: cost: '' is no amount"),
