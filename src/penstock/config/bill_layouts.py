@@ -8,7 +8,8 @@ Where the headings are from, November 2026:
   instance ID from its help pages ("Bill details", "Detailed file format", "Bill query and cost management"), the
   Chinese ones from the same pages and from public programs that read the file. No real file was at hand.
 - Volcano Engine (bill details by day): the names of its API ListBillDetail (volcengine.com/docs/6269/1127842); their
-  Chinese terms mostly from a public program's list of fields. No real file was at hand, and which column names the model is an assumption.
+  Chinese terms mostly from a public program's list of fields. No real file was at hand, and which column names the
+  model is an assumption.
 
 Any other bill, and any of these that changed: ``--columns``.
 """
