@@ -66,7 +66,7 @@ class Report:
     @property
     def rows(self) -> list[tuple[str, str]]:
         """As a table."""
-        made, restarts = self.figures, sorted(self.restart_s)
+        made, restarts = self.figures, sorted(self.restart_s or [0.0])
         return [
             ("kills", f"{self.kills}"),
             ("requests made", f"{self.asked}"),

@@ -147,9 +147,10 @@ class Teller:
         self.reached("flush")
 
     def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:
-        """End a hold whose call was never dispatched."""
+        """End a hold whose call was never dispatched; the exchange was opened with it, and is to be closed too."""
         row = self.row(exchange, hold)
         row.outcome, row.ended_at = outcome, self._clock.now()
+        exchange.attempts.append(row)
         self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, Cost(0, 0))
         self._ledger.append([row])
 
