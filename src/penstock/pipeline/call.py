@@ -20,7 +20,15 @@ from penstock.core.bound import cap_fields
 from penstock.core.records import OPEN, AttemptRow, ShareRow
 from penstock.core.tokens import estimate_answer
 from penstock.core.usage import NO_USAGE, Usage
-from penstock.errors import BadAnswer, ClientGone, CutAnswer, PenstockError, ProviderBusy, ProviderTimeout
+from penstock.errors import (
+    BadAnswer,
+    ClientGone,
+    CutAnswer,
+    PenstockError,
+    ProviderBusy,
+    ProviderTimeout,
+    UpstreamError,
+)
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
@@ -39,6 +47,8 @@ MAX_ERROR_BYTES: Final = 64 * 1024
 LINGER_S: Final = 1.0
 """How long we wait, after the last event, for the end of the response, so that its connection can be reused."""
 
+SHORTEST_SECRET: Final = 8
+"""Of a provider's header: a shorter value is none, and may stand in any text."""
 JOURNAL_MARGIN_TOKENS: Final = 16
 """What a provider may have said beyond what was read of it: it was under way to us."""
 
@@ -123,7 +133,7 @@ class Call:
         self._status = response.status
         if response.status != 200:  # noqa: PLR2004 - the one status that carries an answer
             body = await self._within(first_byte_at, "first_byte", response.read(MAX_ERROR_BYTES))
-            raise self._adapter.refusal(response.status, response.headers, body)
+            raise self._cleared(self._adapter.refusal(response.status, response.headers, body))
         exchange.served_by = self._deployment.id
         if self._dialect in STREAMABLE and "event-stream" in response.headers.get("content-type", ""):
             return await self._stream(response, first_byte_at, folded=not exchange.wants_stream)
@@ -153,7 +163,7 @@ class Call:
         answer = _read_answer(body)
         inside = self._adapter.error_inside(self._dialect, answer)
         if inside is not None:
-            raise inside
+            raise self._cleared(inside)
         cut = capacity_cut(self._dialect, answer)
         usage = self._adapter.usage(self._dialect, answer, None)
         self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
@@ -266,7 +276,7 @@ class Call:
             if b'"error"' in event.data and isinstance(event.json, dict):
                 error = self._adapter.error_inside(self._dialect, event.json)
                 if error is not None:
-                    raise error
+                    raise self._cleared(error)
             fold.add(event)
             if self._meter is not None:
                 self._meter.add(event)
@@ -403,6 +413,16 @@ class Call:
         prompt = used.input_miss if reported.prompt else min(used.input_miss, hold.prompt)
         output = max(reported.output, min(hold.output, used.output + unseen))
         return used._replace(input_miss=prompt, output=output)
+
+    def _cleared(self, error: UpstreamError) -> UpstreamError:
+        """The provider's words without our credentials, should it repeat them: some of its words go to the client."""
+        provider = self._deployment.provider
+        for secret in filter(None, (provider.api_key, *provider.headers.values())):
+            text = secret.reveal()
+            if len(text) >= SHORTEST_SECRET:
+                error.public, error.detail = error.public.replace(text, "***"), error.detail.replace(text, "***")
+                error.body = error.body.replace(text.encode(), b"***")
+        return error
 
     def _warn(self, error: PenstockError) -> None:
         """Tell the operator, once per failed call. A provider's own words may repeat the prompt and are left out."""
