@@ -1,5 +1,6 @@
 """B08: a client leaves at every moment of its answer; the ledger agrees with the bill of either kind of provider."""
 
+from math import ceil
 from typing import Any
 
 import pytest
@@ -70,13 +71,15 @@ async def test_who_leaves_a_whole_answer_owes_what_is_billed(model: str) -> None
 
 
 async def test_what_was_under_way_is_covered() -> None:
-    """A provider has said more than was read of it when we leave: so much is charged beyond our count."""
+    """A provider has said more than was read of it when we leave: a second's worth is charged beyond our count."""
     async with open_house(budgets=[BUDGET]) as house:
         house.upstream.call(say_as_asked).forever()
         await leave_after(house, "stopping", 5, max_tokens=100)
         await leave_after(house, "stopping", 6, max_tokens=10)
+        await leave_after(house, "stopping", 2, max_tokens=100)
         await house.rest()
-        roomy, tight = house.attempts
-        heard, more = (estimate_tokens(asking.text) for asking in house.asked)
-        assert roomy.usage.output == heard + JOURNAL_MARGIN_TOKENS
-        assert tight.usage.output == max(10, more) < more + JOURNAL_MARGIN_TOKENS
+        roomy, tight, silent = (row.usage.output for row in house.attempts)
+        heard, more, nothing = (estimate_tokens(asking.text) for asking in house.asked)
+        assert roomy == heard + ceil(heard / (3 * GAP_S)) + JOURNAL_MARGIN_TOKENS
+        assert tight == max(10, more) < more + JOURNAL_MARGIN_TOKENS
+        assert (silent, nothing) == (100, 0)

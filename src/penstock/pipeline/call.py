@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -92,6 +93,7 @@ class Call:
         self._settled = False
         self._size = 0
         self._pace = self._told = 0
+        self._began = 0.0
         self._meter = Meter(exchange, hold, world.teller) if hold.binding else None
         self._fold: Fold | None = None
         self._response: UpstreamResponse | None = None
@@ -190,6 +192,7 @@ class Call:
                 break
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
+        self._began = self._clock.monotonic()
         self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
@@ -404,8 +407,15 @@ class Call:
             answer = _told_so_far(fold)
         used, estimated = count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
         if estimated and self._hold.binding:
-            used = self._within_hold(used, usage or NO_USAGE, unseen=0 if whole else JOURNAL_MARGIN_TOKENS)
+            used = self._within_hold(used, usage or NO_USAGE, unseen=0 if whole else self._unseen(used.output))
         return used, estimated
+
+    def _unseen(self, output: int) -> int:
+        """What it may have said and we not read: a second at its pace; all that is held where that is not known yet."""
+        seconds = self._clock.monotonic() - self._began
+        if not output or seconds <= 0:
+            return self._hold.output
+        return JOURNAL_MARGIN_TOKENS + ceil(output / seconds)
 
     def _within_hold(self, used: Usage, reported: Usage, *, unseen: int) -> Usage:
         """Our own count and what may have been under way: not above the hold, and not below what was reported."""
