@@ -13,7 +13,7 @@ from tests.support.bill_provider_habits import HABITS, TRUTHFUL
 from tests.support.bill_provider_lines import BilledCall, BillReader, BillWriter, by_marker, total
 from tests.support.bill_provider_words import read_wish
 from tests.support.gateway_process import wait_for
-from tests.support.kill_client import Question, Told, ask
+from tests.support.kill_client import PATIENCE_S, Question, Told, ask
 
 PROMPT_WORDS = 3
 """The marker, ``say`` and ``gap``."""
@@ -26,12 +26,12 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BillProvider]
         yield made
 
 
-def asked(provider: BillProvider, question: Question) -> tuple[Told, BilledCall]:
-    """What came, and what was billed for it once it has ended."""
+def asked(provider: BillProvider, question: Question, within_s: float = PATIENCE_S) -> tuple[Told, BilledCall]:
+    """What came, and what was billed for it once it has ended. Who falls silent is given ``within_s``."""
 
     async def bounded() -> Told:
         try:
-            return await asyncio.wait_for(ask(provider.port, question), 0.5)
+            return await asyncio.wait_for(ask(provider.port, question), within_s)
         except TimeoutError:
             return Told(question)
 
@@ -81,8 +81,9 @@ def test_who_leaves_is_billed_by_the_mode(provider: BillProvider, model: str, wo
 def test_every_habit_ends_its_call_once(provider: BillProvider, habit: str, streamed: bool) -> None:  # noqa: FBT001 - a parameter
     """Whatever it does wrong: one end in the bill, and no answer where it refuses."""
     model = f"completes.{habit}" if habit else "completes"
-    told, call = asked(provider, Question(f"mk-{habit}-{streamed}", model, streamed, say=6))
     wrong = HABITS[habit]
+    question = Question(f"mk-{habit}-{streamed}", model, streamed, say=6)
+    told, call = asked(provider, question, 0.5 if wrong.silent else PATIENCE_S)
     why = "left" if wrong.silent else "complete"
     if wrong.breaks or (wrong.cut and not streamed):
         why = "broken"
