@@ -5,6 +5,7 @@ The oracle's bill says what each call cost: one charge per billed attempt, and n
 
 import asyncio
 import random
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,26 @@ async def ask_all(gateway: GatewayProcess, asked: list[Question]) -> list[Told]:
     return await asyncio.gather(*map(one, asked))
 
 
+def reports(gateway: GatewayProcess) -> tuple[int, int]:
+    """What ``spend`` and ``budgets show`` say was spent, in nano-units."""
+    _, total = gateway.spend("model")
+    (shown,) = gateway.json("budgets", "show")["rows"]
+    return int(Decimal(total["cost"]) * 10**9), int(Decimal(shown["used"]) * 10**9)
+
+
 def test_one_charge_per_billed_attempt(tmp_path: Path) -> None:
     """Five hundred requests; then books and bill agree, call by call, and repeats have cost nothing."""
     with bill_provider(tmp_path / "bill.jsonl") as provider:
         with gateway_process(tmp_path, **faulty_config(provider)) as gateway:
             told = asyncio.run(ask_all(gateway, questions()))
             wait_for(lambda: all(call.why for call in provider.calls()), "the provider to end what was begun")
+            told_cost, told_used = reports(gateway)
         budgets = load(gateway.config, {}, registry=KINDS).budgets
         books = Books(stored_rows(gateway.store), budgets, None, provider.calls())
         figures = check_money(books)
         calls = by_marker(provider.calls())
     assert integrity(gateway.store) == "ok"
+    assert told_cost == told_used == figures.charged_nano
     assert figures.attempts >= len(calls)
     assert figures.exact > REQUESTS // 4
     again = [each for each in told if each.question.headers]

@@ -6,6 +6,7 @@ calls are admitted as the budget is worth.
 
 import asyncio
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def test_a_real_gateway_admits_exactly_as_many(tmp_path: Path) -> None:
         gateway.start()
         try:
             told = asyncio.run(_ask_all(gateway.port))
+            _, total = gateway.spend("model")
+            (shown,) = gateway.json("budgets", "show")["rows"]
             assert gateway.stop() == 0, gateway.stderr
         finally:
             gateway.kill()
@@ -130,6 +133,8 @@ def test_a_real_gateway_admits_exactly_as_many(tmp_path: Path) -> None:
         figures = check_money(Books(stored_rows(gateway.store), budgets, None, provider.calls()))
         assert (figures.exact, figures.estimated) == (CALLS, 0)
         assert figures.charged_nano == figures.billed_nano == CALLS * COST
+        assert Decimal(total["cost"]) * 10**9 == Decimal(shown["used"]) * 10**9 == CALLS * COST
+        assert Decimal(shown["remaining"]) == 0
 
 
 async def _ask_all(port: int) -> list[Any]:
