@@ -378,7 +378,7 @@ class Call:
         output = estimate_answer(_told_so_far(fold))
         self._pace, self._told = max(self._pace, output - self._told), output
         ahead = min(hold.output, output + 2 * self._pace + JOURNAL_MARGIN_TOKENS)
-        self._world.teller.note(hold, self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead)))
+        self._world.teller.note(self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead)))
 
     def _share(self, row: AttemptRow) -> ShareRow | None:
         """This exchange's share of its attempt: all."""

@@ -9,7 +9,7 @@ class Hold:
     """A hold is taken by ``Teller.open`` and ended, once, by ``Teller.settle`` or ``Teller.release``."""
 
     __slots__ = (
-        "at", "attempt_id", "binding", "cap", "cost", "deployment", "most", "output", "prompt", "quote", "sliced",
+        "at", "attempt_id", "binding", "cap", "cost", "deployment", "most", "output", "prompt", "quote",
     )  # fmt: skip
 
     def __init__(
@@ -33,13 +33,11 @@ class Hold:
         """When it was taken, epoch seconds: the dispatch follows at once. It decides the window of every budget."""
         self.prompt = prompt
         self.most = output
-        """Output tokens that the caps allow: what a slice may grow to."""
+        """Output tokens that the caps allow. Less may be held, a slice, to be topped up while the answer streams."""
         self.quote = quote
         self.binding = binding
         self.cap: int | None = None
         """What to send as the output cap of each choice; None = leave the request as it is."""
-        self.sliced = False
-        """``output`` is a slice, to be topped up while the answer streams."""
         self.resize(output)
 
     def resize(self, output: int) -> None:

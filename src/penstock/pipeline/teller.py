@@ -129,17 +129,15 @@ class Teller:
         """The error that ends an answer which outgrew its hold."""
         return self._treasury.refusal(exchange.payer, Cost(0, 0), why)
 
-    def note(self, hold: Hold, row: AttemptRow) -> None:
+    def note(self, row: AttemptRow) -> None:
         """Journal how far an open attempt has come: what it is charged if we die."""
-        row.outcome = OPEN
-        row.held_nano, row.held_tokens = hold.cost
         self._ledger.append([row])
 
     def settle(self, exchange: Exchange, hold: Hold, row: AttemptRow, share: ShareRow | None) -> None:
         """Replace the hold by what was billed: ``row``, priced."""
         cost = Cost(row.charged_book_nano, row.usage.total)
-        row.held_nano, row.held_tokens = hold.cost
-        row.overrun = cost.tokens > row.held_tokens or (cost.nano or 0) > (row.held_nano or cost.nano or 0)
+        dearer = cost.nano is not None and row.held_nano is not None and cost.nano > row.held_nano
+        row.overrun = dearer or cost.tokens > row.held_tokens
         self.reached("settle")
         self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, cost)
         self._ledger.append([row] if share is None else [row, share])
@@ -192,9 +190,8 @@ class Teller:
         cap = self._lowered(exchange, hold, number, room)
         hold.cap, hold.most = None if cap == asked else cap, cap * number
         streams = exchange.wants_stream or exchange.model.stream_upstream
-        if streams and hold.deployment.provider.after_disconnect == "stops" and hold.most > SLICE_TOKENS:
-            hold.sliced = True
-        hold.resize(SLICE_TOKENS if hold.sliced else hold.most)
+        sliced = streams and hold.deployment.provider.after_disconnect == "stops"
+        hold.resize(min(hold.most, SLICE_TOKENS) if sliced else hold.most)
 
     def _prompt(self, exchange: Exchange, deployment: DeploymentSettings) -> int | None:
         """The most tokens of the prompt that are billed; None = unknown. To count them is free."""
