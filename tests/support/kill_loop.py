@@ -59,8 +59,6 @@ class Report:
     restart_s: list[float] = field(default_factory=list)
     recovered: int = 0
     """Attempts that a restart settled."""
-    answered_estimated: int = 0
-    """Whole answers whose settlement was not durable when the gateway died."""
     figures: Figures = field(default_factory=Figures)
 
     @property
@@ -75,7 +73,6 @@ class Report:
             ("attempts exact", f"{made.exact}"),
             ("attempts estimated", f"{made.estimated}"),
             ("of them settled by a restart", f"{self.recovered}"),
-            ("of these answered in full before", f"{self.answered_estimated}"),
             ("billed / charged, CNY", f"{made.billed_nano / 1e9:.6f} / {made.charged_nano / 1e9:.6f}"),
             ("most charged beyond a bill, CNY", f"{made.largest_nano / 1e9:.6f}"),
             ("restart, median / worst, s", f"{restarts[len(restarts) // 2]:.2f} / {restarts[-1]:.2f}"),
@@ -194,7 +191,8 @@ class KillLoop:
                 made = attempts.get(each.question.marker, [])
                 assert made, f"{each.question.marker} was answered and left no attempt"
                 report.answered += each.complete
-                report.answered_estimated += each.complete and made[-1].outcome == CUT
+                guessed = made[-1].outcome == CUT and made[-1].estimated
+                assert not (each.complete and guessed), f"{each.question.marker} was seen whole and charged its hold"
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """What a dead process left open, settled before anything new is spent.
 
-An attempt that was cut at a provider that completes is charged its whole hold: it will be billed to its end. At one
-that stops it is charged what the journal of its progress says, which reaches ahead of what was seen; its whole hold
-where there is no journal. Both are flagged ``estimated``, and never charged more than was held.
+An attempt whose usage was noted is charged that, exactly. One that was cut at a provider that completes is charged its
+whole hold: it will be billed to its end. At one that stops it is charged what the journal of its progress says, which
+reaches ahead of what was seen; its whole hold where there is no journal. Both are flagged ``estimated``, and never
+charged more than was held.
 """
 
 import logging
@@ -50,9 +51,11 @@ def _settle(ledger: Ledger, exchange: ExchangeRow, attempts: Sequence[AttemptRow
 
 
 def _charge(attempt: AttemptRow, now: float, currency: str) -> None:
-    journalled = attempt.stops and attempt.usage.total > 0
-    attempt.outcome, attempt.estimated, attempt.ended_at = CUT, True, now
-    if journalled and (attempt.charged_book_nano or 0) <= (attempt.held_nano or 0):
+    noted = attempt.usage.total > 0
+    known = noted and not attempt.estimated
+    attempt.outcome, attempt.estimated, attempt.ended_at = CUT, not known, now
+    attempt.overrun = known and attempt.outgrew_hold()
+    if known or (noted and attempt.stops and not attempt.outgrew_hold()):
         return
     attempt.usage = Usage(input_miss=attempt.held_tokens)
     attempt.charged_nano = attempt.charged_book_nano = attempt.held_nano

@@ -54,6 +54,12 @@ class AttemptRow(msgspec.Struct, kw_only=True, gc=False):
     overrun: bool = False
     """It was charged more than was held for it."""
 
+    def outgrew_hold(self) -> bool:
+        """Whether it was charged more, or used more, than was held for it."""
+        charged, held = self.charged_book_nano, self.held_nano
+        dearer = charged is not None and held is not None and charged > held
+        return dearer or self.usage.total > self.held_tokens
+
 
 class ShareRow(msgspec.Struct, kw_only=True, gc=False):
     """One attempt's service to one exchange, in the book currency."""

@@ -93,6 +93,7 @@ class Call:
         self._settled = False
         self._size = 0
         self._pace = self._told = 0
+        self._noted = NO_USAGE
         self._began = 0.0
         self._meter = Meter(exchange, hold, world.teller) if hold.binding else None
         self._fold: Fold | None = None
@@ -171,6 +172,7 @@ class Call:
         self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
         if cut:
             raise _cut_off()
+        await self._durable()
         exchange = self._exchange
         exchange.whole, exchange.said, exchange.finished = body, answer, True
         if exchange.wants_stream:
@@ -216,6 +218,7 @@ class Call:
         progress, progressed, when = 0.0, True, total_at
         try:
             while fold is not None and not fold.done:
+                await self._note_usage()
                 if batch:
                     yield batch
                 since = monotonic()
@@ -236,6 +239,7 @@ class Call:
             outcome = "ok"
             exchange.finished, exchange.stoppable = not broken, False
             self._settle(outcome)
+            await self._durable()
             yield batch
             await self._linger(response)
         except TimeoutError as error:
@@ -338,8 +342,7 @@ class Call:
             return
         self._settled = True
         fold, exchange = self._fold, self._exchange
-        if usage is None and fold is not None and fold.usage is not None:
-            usage = self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
+        usage = usage or self._reported()
         usage, estimated = self._used(outcome, usage, answer, worked=worked)
         if usage.total and not estimated:
             self._world.teller.reached("usage")
@@ -352,6 +355,30 @@ class Call:
         row.upstream_id = fold.upstream_id if fold is not None else upstream_id(answer or {})
         exchange.attempts.append(row)
         teller.settle(exchange, hold, row, self._share(row))
+
+    async def _durable(self) -> None:
+        """Nothing is seen of an answer's end before what it used is sure to be known after a crash."""
+        since = self._clock.monotonic()
+        await self._world.teller.flush()
+        self._exchange.waited_s += self._clock.monotonic() - since
+
+    async def _note_usage(self) -> None:
+        """Where the answer's usage is here before its end: were it cut now, it would be charged just that."""
+        usage = self._reported() if self._fold is not None and self._fold.finished else None
+        if usage is None or usage == self._noted:
+            return
+        self._noted = usage
+        teller = self._world.teller
+        teller.running.pop(self._hold.attempt_id, None)
+        teller.note(self._row(OPEN, usage))
+        await self._durable()
+
+    def _reported(self) -> Usage | None:
+        """The usage that a stream has reported so far."""
+        fold = self._fold
+        if fold is None or fold.usage is None:
+            return None
+        return self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
 
     def _row(self, outcome: str, usage: Usage) -> AttemptRow:
         """The attempt as it is now, priced."""
@@ -378,7 +405,9 @@ class Call:
         output = estimate_answer(_told_so_far(fold))
         self._pace, self._told = max(self._pace, output - self._told), output
         ahead = min(hold.output, output + 2 * self._pace + JOURNAL_MARGIN_TOKENS)
-        self._world.teller.note(self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead)))
+        row = self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead))
+        row.estimated = True
+        self._world.teller.note(row)
 
     def _share(self, row: AttemptRow) -> ShareRow | None:
         """This exchange's share of its attempt: all."""

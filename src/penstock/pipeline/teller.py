@@ -9,6 +9,7 @@ to answer on.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from penstock.config.settings import DeploymentSettings
@@ -135,13 +136,16 @@ class Teller:
 
     def settle(self, exchange: Exchange, hold: Hold, row: AttemptRow, share: ShareRow | None) -> None:
         """Replace the hold by what was billed: ``row``, priced."""
-        cost = Cost(row.charged_book_nano, row.usage.total)
-        dearer = cost.nano is not None and row.held_nano is not None and cost.nano > row.held_nano
-        row.overrun = dearer or cost.tokens > row.held_tokens
+        row.overrun = row.outgrew_hold()
         self.reached("settle")
-        self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, cost)
+        self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, Cost(row.charged_book_nano, row.usage.total))
         self._ledger.append([row] if share is None else [row, share])
         self._learn(exchange, row)
+
+    async def flush(self) -> None:
+        """Return when what was settled or noted is durable. What cannot be written now waits, and is written later."""
+        with suppress(StoreError):
+            await self._ledger.flush()
         self.reached("flush")
 
     def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:

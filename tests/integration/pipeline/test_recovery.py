@@ -52,10 +52,24 @@ async def test_at_a_provider_that_completes_the_whole_hold_is_charged() -> None:
 
 async def test_at_a_provider_that_stops_the_journal_counts() -> None:
     """As far as it had come, and what it could make since: no more than was held."""
-    journalled = attempt(stops=True, usage=Usage(50, 0, 0, 40), charged_book_nano=40_000, charged_nano=40_000)
+    told = {"usage": Usage(50, 0, 0, 40), "charged_book_nano": 40_000, "charged_nano": 40_000}
+    journalled = attempt(stops=True, estimated=True, **told)
     row, (cut,), _ = await recovered(exchange(), journalled)
     assert (cut.charged_book_nano, cut.usage.output, cut.estimated) == (40_000, 40, True)
     assert row.cost_nano == 40_000
+
+
+@pytest.mark.parametrize("stops", [True, False])
+@pytest.mark.parametrize("output", [40, 400])
+async def test_usage_that_was_noted_is_exact(*, stops: bool, output: int) -> None:
+    """The client may have seen it: whatever the provider does, and beyond the hold too."""
+    noted = attempt(
+        stops=stops, usage=Usage(50, 0, 0, output), charged_book_nano=100 * output, charged_nano=100 * output
+    )
+    row, (cut,), _ = await recovered(exchange(), noted)
+    assert (cut.outcome, cut.charged_book_nano, cut.usage.output) == (CUT, 100 * output, output)
+    assert (cut.estimated, cut.overrun) == (False, output == 400)
+    assert row.cost_nano == 100 * output
 
 
 async def test_without_a_journal_the_hold_counts() -> None:
