@@ -64,7 +64,7 @@ class Attempt:
     async def _walk(self, exchange: Exchange, deadline: Deadline) -> Reply:
         plan = exchange.plan
         candidates = plan.candidates if plan is not None else ()
-        total_at = exchange.started + exchange.model.timeouts.total_s
+        total_at = exchange.started + exchange.total_s
         made: list[Made] = []
         place, hold = 0, exchange.hold
         if hold is None:

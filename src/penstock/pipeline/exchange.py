@@ -62,6 +62,8 @@ class Asked:
     tags: Mapping[str, str] = field(default_factory=dict)
     forward: Mapping[str, str] = field(default_factory=dict)
     """Client headers that go to the provider unchanged."""
+    timeout_s: float | None = None
+    """The most that the whole may take, where the request says; it narrows the model's deadlines."""
 
 
 @dataclass(slots=True)
@@ -154,6 +156,12 @@ class Exchange:
             tags = tuple(f"{name}={value}" for name, value in self.asked.tags.items())
             self._payer = Payer(principal.team, principal.name, self.user, self.requested.name, tags)
         return self._payer
+
+    @property
+    def total_s(self) -> float:
+        """The most that it may take: the model's total, or less where the request allows itself less."""
+        total_s, own_s = self.model.timeouts.total_s, self.asked.timeout_s
+        return total_s if own_s is None else min(total_s, own_s)
 
     @property
     def unwanted(self) -> bool:

@@ -28,13 +28,15 @@ MAX_TAGS: Final = 16
 MAX_TAG_CHARS: Final = 64
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 _TAG: Final = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
+_SECONDS: Final = re.compile(rb"\d{1,9}(\.\d{1,9})?")
+_TIMEOUTS: Final = (b"timeout", b"x-penstock-timeout")
 _FORWARDED: Final = frozenset({b"anthropic-version", b"anthropic-beta"})
 _LISTS: Final = _FORWARDED | {b"cache-control", b"x-penstock-tags"}
 """Headers that may come in several lines, which are one (RFC 9110 5.3)."""
 _READ: Final = frozenset(
     {
         b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
-        b"content-encoding", b"origin",
+        b"content-encoding", b"origin", *_TIMEOUTS,
     }
 )  # fmt: skip
 _USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin"})
@@ -74,6 +76,7 @@ def read_asked(dialect: str, headers: Headers) -> Asked:
     asked.directive = parse_directive(directive.decode("latin-1")) if directive else NO_DIRECTIVE
     asked.idempotency_key = _read_idempotency_key(headers.get(b"idempotency-key", b""))
     asked.tags = read_tags(headers.get(b"x-penstock-tags", b"").decode("latin-1"))
+    asked.timeout_s = read_timeout(headers)
     asked.forward = {name.decode(): _read_forwarded(name, headers[name]) for name in headers.keys() & _FORWARDED}
     return asked
 
@@ -100,6 +103,17 @@ def read_tags(header: str) -> dict[str, str]:
     if len(tags) > MAX_TAGS:
         raise BadRequest(f"x-penstock-tags: at most {MAX_TAGS} tags")
     return tags
+
+
+def read_timeout(headers: Headers) -> float | None:
+    """Seconds that the request allows itself; None = it does not say. The shorter of two. Raises BadRequest.
+
+    What SDKs tell of their own timeouts (``x-stainless-timeout``, ``x-stainless-read-timeout``) is not this: it stands
+    on every request, 600 s by default, and means silence or the wait for headers, not the whole. When such a client
+    has waited long enough it leaves, and that is seen.
+    """
+    allowed = [_read_seconds(name, headers[name]) for name in _TIMEOUTS if name in headers]
+    return min(allowed, default=None)
 
 
 def find_dialect(path: str, method: str) -> str:
@@ -137,6 +151,13 @@ def _read_forwarded(name: bytes, value: bytes) -> str:
     if not (text.isascii() and text.isprintable()):
         raise BadRequest(f"{name.decode()}: only printable ASCII can be sent on")
     return text
+
+
+def _read_seconds(name: bytes, value: bytes) -> float:
+    seconds = float(value) if _SECONDS.fullmatch(value) else 0.0
+    if not seconds:
+        raise BadRequest(f"{name.decode()}: {value[:40].decode('latin-1')!r} is no number of seconds above 0, like 30")
+    return seconds
 
 
 def _read_idempotency_key(value: bytes) -> str:

@@ -124,6 +124,37 @@ async def test_a_model_has_deadlines_of_its_own() -> None:
         assert house.now == pytest.approx(3, abs=1e-3)
 
 
+@pytest.mark.parametrize("name", ["timeout", "x-penstock-timeout"])
+@pytest.mark.parametrize("model", ["m", "folded", "duo"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_may_allow_itself_less(name: str, model: str, stream: bool) -> None:  # noqa: FBT001 - a parameter
+    """Its own timeout ends it, whatever it waits for, and no other deployment is asked after that."""
+    async with open_house(timeouts=TIMEOUTS) as house:
+        house.upstream.hang("headers").forever()
+        asking = await house.answer(chat(model=model, stream=stream), headers={name: "2.5"})
+        assert asking.status == 504
+        assert house.now == pytest.approx(2.5, abs=1e-3)
+        assert [call.ended_at for call in house.upstream.calls] == [pytest.approx(2.5)]
+
+
+async def test_a_stream_may_allow_itself_less() -> None:
+    """Also when it goes on without a pause: its last event is the error."""
+    async with open_house(timeouts=TIMEOUTS) as house:
+        house.upstream.stream(["a"] * 100, gap_s=1)
+        asking = await house.answer(chat(stream=True), headers={"timeout": "4.5"})
+        assert (asking.status, asking.error["code"]) == (200, "provider_timeout")
+        assert house.now == pytest.approx(4.5, abs=1e-3)
+        assert house.upstream.open == 0
+
+
+async def test_a_request_cannot_allow_itself_more() -> None:
+    """The model's deadlines hold."""
+    async with open_house(timeouts=TIMEOUTS) as house:
+        house.upstream.hang("headers")
+        assert (await house.answer(chat(), headers={"timeout": "600"})).status == 504
+        assert house.now == pytest.approx(10, abs=1e-3)
+
+
 async def test_a_timeout_is_cured_elsewhere_only() -> None:
     """The first may still work, and bill; another account is asked at once."""
     async with open_house(timeouts=TIMEOUTS) as house:
