@@ -39,7 +39,7 @@ def test_the_shorter_of_two_timeouts_counts() -> None:
 )
 def test_what_is_no_time_is_refused(value: bytes) -> None:
     """By the name of its header."""
-    with pytest.raises(BadRequest, match="timeout: .* is no number of seconds above 0"):
+    with pytest.raises(BadRequest, match=r"timeout: .* is no number of seconds above 0"):
         asked_timeout((b"timeout", value))
 
 
