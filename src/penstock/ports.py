@@ -409,6 +409,10 @@ class BudgetStore(Protocol):
         """Store it in the place of what had its name."""
         ...
 
+    async def delete(self, name: str) -> bool:
+        """Forget the record of that name, so that the config's budget holds again; False when there is none."""
+        ...
+
     async def version(self) -> int:
         """A number that changes with every write, by whichever process: cheap to poll."""
         ...

@@ -123,6 +123,21 @@ def test_a_budget_is_removed(spent: Place) -> None:
     assert "there is no budget 'all'" in spent.errors
 
 
+def test_a_budget_is_put_back_to_what_the_config_says(spent: Place) -> None:
+    """After a change, after a removal; one that only the store had is gone. Twice is a mistake."""
+    before = by_value(spent)
+    spent.run("budgets", "set", "all", "--limit", "5 CNY")
+    spent.run("budgets", "set", "per-user", "--remove")
+    spent.run("budgets", "set", "extra", "--limit", "5 CNY")
+    assert by_value(spent) != before
+    assert spent.run("budgets", "reset", "all") == "Reset all: what the config says of it holds.\n"
+    for name in ("per-user", "extra"):
+        spent.run("budgets", "reset", name)
+    assert by_value(spent) == before
+    spent.run("budgets", "reset", "all", code=1)
+    assert "nothing was set of a budget 'all'" in spent.errors
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -151,10 +166,12 @@ def test_a_running_server_takes_the_orders(place: Place, server: Server) -> None
     place.run("budgets", "set", "a/b", "--limit", "3 CNY", "--soft")
     place.run("budgets", "set", "all", "--value", "bob", "--remove")
     place.run("budgets", "set", "all", "--remove")
+    place.run("budgets", "reset", "a/b")
     assert [asked[:3] for asked in server.asked] == [
         ("PUT", "/admin/budgets/a%2Fb", {"limit": "3 CNY", "hard": False}),
         ("PUT", "/admin/budgets/all", {"value": "bob", "limit": None}),
         ("DELETE", "/admin/budgets/all", None),
+        ("POST", "/admin/budgets/a%2Fb/reset", None),
     ]
     assert not (place.directory / "penstock.db").exists()
 

@@ -81,16 +81,30 @@ def set_(name: str, config: Path | None, *, value: str | None, remove: bool, **w
     if value is not None:
         change |= {"value": value, "limit": change.get("limit")} if remove or "limit" in change else {"value": value}
     settings = load_here(config, registry=KINDS)
-    if not _asked(settings, name, change or None):
+    if not _asked(settings, "PUT" if change else "DELETE", _path(name), change or None):
         asyncio.run(_put(settings, name, change or None))
     click.echo(f"{'Removed' if remove else 'Set'} {name}{'' if value is None else f' for {value}'}.")
 
 
-def _asked(settings: Settings, name: str, change: Mapping[str, Any] | None) -> bool:
-    """Whether a running server took it; else it is the store that must be written. None = remove."""
-    path = f"/admin/budgets/{quote(name, safe='')}"
+@budgets.command()
+@click.argument("name")
+@config_option
+def reset(name: str, config: Path | None) -> None:
+    """Forget what was set of the budget NAME, its removal too: what the config says of it holds again, at once."""
+    settings = load_here(config, registry=KINDS)
+    if not _asked(settings, "POST", f"{_path(name)}/reset"):
+        asyncio.run(_reset(settings, name))
+    click.echo(f"Reset {name}: what the config says of it holds.")
+
+
+def _path(name: str) -> str:
+    return f"/admin/budgets/{quote(name, safe='')}"
+
+
+def _asked(settings: Settings, method: str, path: str, change: Mapping[str, Any] | None = None) -> bool:
+    """Whether a running server took it; else it is the store that must be written."""
     try:
-        AdminClient(settings).ask("PUT" if change else "DELETE", path, change)
+        AdminClient(settings).ask(method, path, change)
     except NoServer:
         return False
     except NoToken:
@@ -108,6 +122,12 @@ async def _put(settings: Settings, name: str, change: Mapping[str, Any] | None) 
         if not is_there(name, settings, records):
             raise _unknown(name)
         await store.put(BudgetRecord(name, {}, removed=True))
+
+
+async def _reset(settings: Settings, name: str) -> None:
+    async with open_budgets(settings.store, settings.directory, write=True) as store:
+        if not await store.delete(name):
+            raise click.ClickException(f"nothing was set of a budget {name!r}: what the config says of it holds")
 
 
 async def _show(settings: Settings, name: str | None, value: str | None) -> list[BudgetStanding]:

@@ -405,7 +405,7 @@ class File(Section):
     cache: CacheSection = CacheSection()
     """Answers that are served again."""
     budgets: tuple[BudgetSection, ...] = ()
-    """Limits of money and tokens. `penstock budgets set` adds to them, replaces them and removes them."""
+    """Limits of money and tokens. `penstock budgets set` adds, replaces and removes them; `reset` undoes that."""
     budget_wait: Duration = 5.0
     """How long a request that fits but for what others hold waits for them before it is refused."""
     bound: Bound = "bytes"

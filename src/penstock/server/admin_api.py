@@ -178,6 +178,7 @@ class AdminApi:
             Route("/admin/keys/{name}", self.revoke_key, methods=["DELETE"]),
             Route("/admin/budgets", self.budgets),
             Route("/admin/budgets/{name}", self.budget, methods=["PUT", "DELETE"]),
+            Route("/admin/budgets/{name}/reset", self.reset_budget, methods=["POST"]),
             Route("/admin/cache", self.cache),
             Route("/admin/cache/purge", self.purge, methods=["POST"]),
             Route("/admin/config", self.config),
@@ -225,6 +226,16 @@ class AdminApi:
         async with self._changing:  # a change is made of what stands now
             record = await (self._removed(name) if change is None else self._changed(name, change))
             await self._gateway.stores.budgets.put(record)
+        await self._gateway.refresh_budgets(always=True)
+        return _json({"rows": self._budget_rows(name), "total": {}})
+
+    async def reset_budget(self, request: Request) -> Response:
+        """Forget what was set of a budget: what the config says of it, or nothing, holds from now on."""
+        name = request.path_params["name"]
+        async with self._changing:
+            found = await self._gateway.stores.budgets.delete(name)
+        if not found:
+            raise UnknownPath(f"nothing was set of a budget {name[:64]!r}: what the config says of it holds")
         await self._gateway.refresh_budgets(always=True)
         return _json({"rows": self._budget_rows(name), "total": {}})
 

@@ -21,6 +21,12 @@ class MemoryBudgets:
         self._records[record.name] = record
         self._version += 1
 
+    async def delete(self, name: str) -> bool:
+        """Forget the record of that name; False when there is none."""
+        found = self._records.pop(name, None) is not None
+        self._version += found
+        return found
+
     async def version(self) -> int:
         """A number that grows with every write."""
         return self._version

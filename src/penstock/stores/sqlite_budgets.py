@@ -35,6 +35,10 @@ class SqliteBudgets:
         values = _values(record)
         await self._writer.run(lambda connection: self._put(connection, values))
 
+    async def delete(self, name: str) -> bool:
+        """Forget the record of that name; False when there is none."""
+        return await self._writer.run(lambda connection: self._delete(connection, name))
+
     async def version(self) -> int:
         """A number that grows with every write, whichever process made it."""
         return await self._reader.run(self._version)
@@ -42,6 +46,12 @@ class SqliteBudgets:
     def _put(self, connection: sqlite3.Connection, values: tuple[Any, ...]) -> None:
         connection.execute(self._queries["put"], values)
         connection.execute(self._queries["bump"])
+
+    def _delete(self, connection: sqlite3.Connection, name: str) -> bool:
+        found = connection.execute(self._queries["delete"], (name,)).rowcount > 0
+        if found:
+            connection.execute(self._queries["bump"])
+        return found
 
     def _version(self, connection: sqlite3.Connection) -> int:
         (version,) = connection.execute(self._queries["version"]).fetchone()

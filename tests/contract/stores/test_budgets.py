@@ -27,6 +27,20 @@ async def test_the_last_word_counts(stores: Stores) -> None:
         assert await stores.budgets.list() == [record]
 
 
+async def test_a_record_is_deleted_whole(stores: Stores) -> None:
+    """A removal too; the others stay, and what is not there is told from what was."""
+    await stores.budgets.put(ALICE)
+    for record in (TEAM, GONE):
+        await stores.budgets.put(record)
+        before = await stores.budgets.version()
+        assert await stores.budgets.delete("team")
+        assert await stores.budgets.list() == [ALICE]
+        deleted = await stores.budgets.version()
+        assert deleted != before
+        assert not await stores.budgets.delete("team")
+        assert await stores.budgets.version() == deleted
+
+
 async def test_the_version_changes_with_every_write_only(stores: Stores) -> None:
     """Reading does not change it, nor does a key."""
     seen = [await stores.budgets.version()]

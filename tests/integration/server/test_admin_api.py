@@ -177,6 +177,21 @@ async def test_budgets_are_set_shown_and_removed() -> None:
         assert (await client.delete("/admin/budgets/per-user")).status_code == 404
 
 
+async def test_a_budget_is_reset_to_the_configs(tmp_path: Path) -> None:
+    """At once, also after it was removed; what nothing was set of is not there."""
+    settings = loaded("budgets: [{name: b, limit: 1 CNY}]", tmp_path)
+    async with administered(replace(small_settings(TOKEN), budgets=settings.budgets)) as (gateway, client):
+        client.headers.update(BEARER)
+        for method, change in (("PUT", {"limit": "2 CNY"}), ("DELETE", None)):
+            await client.request(method, "/admin/budgets/b", json=change)
+            assert gateway.treasury.budgets != settings.budgets
+            (row,) = (await client.post("/admin/budgets/b/reset")).json()["rows"]
+            assert (row["budget"], row["limit"]) == ("b", "1.000000000")
+            assert gateway.treasury.budgets == settings.budgets
+        answer = await client.post("/admin/budgets/b/reset")
+        assert (answer.status_code, "nothing was set" in answer.json()["error"]["message"]) == (404, True)
+
+
 async def test_the_configs_budgets_are_shown_with_it(tmp_path: Path) -> None:
     """With the name of their zone, as JSON."""
     text = "budgets: [{name: b, limit: 1 CNY, timezone: Asia/Tokyo, ladder: {stale: 0.5}}]\n"
