@@ -9,15 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.config.allowance import MOST_MONEY, MOST_TOKENS, Allowance, format_allowance, parse_allowance
-from penstock.config.budget_records import fields_of, read_budget
-from penstock.config.budgets import Around, in_book
-from penstock.core.budget import STEPS, Budget
+from penstock.config.budget_records import read_budget
+from penstock.config.budgets import Around, budget_of, fields_of, in_book
+from penstock.config.document import Document, Map, tree_of
+from penstock.config.schema import BudgetSection
+from penstock.config.validation import read_section
+from penstock.core.budget import STEPS
 from penstock.core.money import NANO
 from penstock.core.windows import WINDOWS
 from penstock.errors import ConfigError
 
 AROUND = Around("CNY", {"USD": Decimal("7.10")}, None, steps_down=True)
-MOST = {"money": MOST_MONEY * NANO, "tokens": MOST_TOKENS}
+amounts = st.decimals(0, MOST_MONEY // 1000, places=9)
 
 zones = st.sampled_from(("UTC", "Asia/Shanghai", "America/St_Johns", "Pacific/Apia")).map(ZoneInfo)
 fractions = st.decimals("0.000001", 10, places=6).map(float)
@@ -33,39 +36,43 @@ settings_of_budgets = st.sampled_from(
 
 
 @st.composite
-def budgets(draw: st.DrawFn) -> Budget:
-    """Any budget that a file can write."""
-    unit = draw(st.sampled_from(("money", "tokens")))
-    limits = st.integers(0, MOST[unit])
+def sections(draw: st.DrawFn) -> BudgetSection:
+    """Any budget that a file can write, in currencies of its own."""
+    money = st.builds(Allowance, amounts, st.sampled_from(("CNY", "USD")))
+    tokens = st.builds(Allowance, st.integers(0, MOST_TOKENS).map(Decimal), st.just("tokens"))
+    limits = draw(st.sampled_from((money, tokens)))
     scope = draw(st.sampled_from(("global", "team", "key", "user", "model")))
     hard = draw(st.booleans())
     steps = draw(st.sets(st.sampled_from(STEPS if hard else STEPS[:-1])))
     heights = sorted(draw(fractions) for _ in steps)
-    return Budget(
-        name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)),
-        scope=scope,
-        unit=unit,
-        limit=draw(limits),
-        window=draw(st.sampled_from(WINDOWS)),
-        zone=draw(zones),
-        hard=hard,
-        alerts=tuple(sorted(draw(st.sets(fractions, max_size=4)))),
-        unlisted="default" if scope == "global" else draw(st.sampled_from(("default", "deny"))),
-        entries={} if scope == "global" else draw(st.dictionaries(names, limits, max_size=4)),
-        ladder=dict(zip([step for step in STEPS if step in steps], heights, strict=True)),
-    )
+    written = {
+        "name": draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)),
+        "scope": scope,
+        "limit": format_allowance(draw(limits)),
+        "window": draw(st.sampled_from(WINDOWS)),
+        "timezone": draw(zones).key,
+        "hard": hard,
+        "alerts": draw(st.lists(fractions, max_size=4)),
+        "unlisted": "default" if scope == "global" else draw(st.sampled_from(("default", "deny"))),
+        "entries": {} if scope == "global" else draw(st.dictionaries(names, limits.map(format_allowance), max_size=4)),
+        "ladder": dict(zip([step for step in STEPS if step in steps], heights, strict=True)),
+    }
+    tree = tree_of(written, ())
+    assert isinstance(tree, Map)
+    return read_section(Document("b", root=tree), BudgetSection)
 
 
-@given(budgets())
-def test_a_budget_is_read_as_it_was_written(budget: Budget) -> None:
-    """To the nano-unit, with every field."""
-    assert read_budget(budget.name, fields_of(budget, "CNY"), AROUND) == budget
+@given(sections(), st.decimals("0.000001", 1000, places=6))
+def test_a_budget_is_read_as_it_was_written(section: BudgetSection, rate: Decimal) -> None:
+    """To the nano-unit, with every field, whatever the rate has become."""
+    around = Around("CNY", {"USD": rate}, None, steps_down=True)
+    assert read_budget(section.name, fields_of(section), around) == budget_of(section, around)
 
 
-@given(st.integers(0, MOST_MONEY * NANO))
-def test_limits_round_trip(limit: int) -> None:
-    """In the book currency, exactly."""
-    assert in_book(parse_allowance(format_allowance(limit, "CNY")), AROUND) == limit
+@given(st.builds(Allowance, amounts, st.just("CNY")))
+def test_limits_round_trip(limit: Allowance) -> None:
+    """As written, exactly."""
+    assert parse_allowance(format_allowance(limit)) == limit
 
 
 @given(st.decimals(0, 10**9, places=9), st.decimals("0.000001", 1000, places=18))

@@ -4,7 +4,7 @@ import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from penstock.core.money import DECIMALS, NANO, format_amount, is_currency
+from penstock.core.money import DECIMALS, is_currency
 
 TOKENS: Final = "tokens"
 MOST_MONEY: Final = 9_000_000_000
@@ -56,8 +56,6 @@ def _require_whole(amount: Decimal, unit: str) -> None:
         raise ValueError(f"is too fine; {DECIMALS} decimals are the most")
 
 
-def format_allowance(limit: int, unit: str) -> str:
-    """``limit`` tokens, or nano-units of the currency ``unit``, as the file spells it, exactly."""
-    if unit == TOKENS:
-        return f"{limit} {TOKENS}"
-    return f"{format_amount(limit, DECIMALS if limit % NANO else 0)} {unit}"
+def format_allowance(allowance: Allowance) -> str:
+    """As the file spells it, exactly."""
+    return f"{allowance.amount:f} {allowance.unit}"

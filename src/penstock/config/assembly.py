@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from penstock.config.budgets import Around, budget_of
+from penstock.config.budgets import Around, budget_of, fields_of
 from penstock.config.checks import rates
 from penstock.config.endpoints import base_urls, billing_currency, price_book
 from penstock.config.kinds import Kind
@@ -67,7 +67,11 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
         warnings=tuple(_warnings(file, providers, models)),
     )
     around = Around.of(settings)
-    return replace(settings, budgets=tuple(budget_of(section, around) for section in file.budgets))
+    return replace(
+        settings,
+        budgets=tuple(budget_of(section, around) for section in file.budgets),
+        written_budgets=MappingProxyType({section.name: fields_of(section) for section in file.budgets}),
+    )
 
 
 def _server(file: File) -> ServerSettings:

@@ -7,7 +7,6 @@ a record says is read and checked as if it stood in the file.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from penstock.config.allowance import TOKENS, format_allowance
 from penstock.config.budgets import Around, budget_of, check_budget
 from penstock.config.document import Document, Map, tree_of
 from penstock.config.schema import BudgetSection
@@ -79,22 +78,6 @@ def source_of(name: str) -> str:
     return f"budget {name[:64]}"
 
 
-def fields_of(budget: Budget, currency: str) -> dict[str, Any]:
-    """What ``read_budget`` reads as this budget again, under the book currency."""
-    unit = TOKENS if budget.unit == TOKENS else currency
-    return {
-        "scope": budget.scope,
-        "limit": format_allowance(budget.limit, unit),
-        "window": budget.window,
-        "timezone": budget.zone.key,
-        "hard": budget.hard,
-        "alerts": list(budget.alerts),
-        "unlisted": budget.unlisted,
-        "entries": {value: format_allowance(limit, unit) for value, limit in budget.entries.items()},
-        "ladder": dict(budget.ladder),
-    }
-
-
 def changed_fields(name: str, change: Fields, settings: Settings, records: Iterable[Record]) -> dict[str, Any]:
     """The record's fields that make ``change`` true of the budget of that name, or of a new one.
 
@@ -122,8 +105,7 @@ def _fields_now(name: str, settings: Settings, records: Iterable[Record]) -> dic
     record = next((record for record in records if record.name == name), None)
     if record is not None:
         return {} if record.removed else dict(record.fields)
-    budget = next((budget for budget in settings.budgets if budget.name == name), None)
-    return fields_of(budget, settings.currency) if budget else {}
+    return dict(settings.written_budgets.get(name, {}))
 
 
 def _of_one(change: Fields) -> tuple[str, ...]:

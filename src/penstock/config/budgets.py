@@ -9,9 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from penstock.config.allowance import MOST_MONEY, TOKENS, Allowance
+from penstock.config.allowance import MOST_MONEY, TOKENS, Allowance, format_allowance
 from penstock.config.document import Document, Path
 from penstock.config.fields import nearest
 from penstock.config.formats import parse_tag
@@ -79,6 +79,21 @@ def budget_of(section: BudgetSection, around: Around) -> Budget:
         entries=MappingProxyType({value: in_book(each, around) for value, each in section.entries.items()}),
         ladder=MappingProxyType(dict(_rungs(section.ladder))),
     )
+
+
+def fields_of(section: BudgetSection) -> dict[str, Any]:
+    """What ``budget_records.read_budget`` reads as this budget again, whatever the rates are then."""
+    return {
+        "scope": section.scope,
+        "limit": format_allowance(section.limit),
+        "window": section.window,
+        "timezone": section.timezone.key,
+        "hard": section.hard,
+        "alerts": list(section.alerts),
+        "unlisted": section.unlisted,
+        "entries": {value: format_allowance(each) for value, each in section.entries.items()},
+        "ladder": dict(_rungs(section.ladder)),
+    }
 
 
 def in_book(allowance: Allowance, around: Around) -> int:

@@ -224,6 +224,8 @@ class Settings:
     simulated: bool
     """True when no provider is configured and the sim provider serves."""
     budgets: tuple[Budget, ...] = ()
+    written_budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """``budgets`` by name, in the fields and the currencies of the file: what a change of one begins with."""
     budget_wait_s: float = 5.0
     """How long a request waits for holds of others to end before it is refused."""
     bound: str = "bytes"

@@ -179,8 +179,9 @@ async def test_budgets_are_set_shown_and_removed() -> None:
 
 async def test_a_budget_is_reset_to_the_configs(tmp_path: Path) -> None:
     """At once, also after it was removed; what nothing was set of is not there."""
-    settings = loaded("budgets: [{name: b, limit: 1 CNY}]", tmp_path)
-    async with administered(replace(small_settings(TOKEN), budgets=settings.budgets)) as (gateway, client):
+    read = loaded("budgets: [{name: b, limit: 1 CNY}]", tmp_path)
+    settings = replace(small_settings(TOKEN), budgets=read.budgets, written_budgets=read.written_budgets)
+    async with administered(settings) as (gateway, client):
         client.headers.update(BEARER)
         for method, change in (("PUT", {"limit": "2 CNY"}), ("DELETE", None)):
             await client.request(method, "/admin/budgets/b", json=change)

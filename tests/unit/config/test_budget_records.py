@@ -1,11 +1,13 @@
 """Budgets set while running, beside those of the file."""
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.config.budget_records import budgets_in_force, changed_fields, fields_of
+from penstock.config.budget_records import budgets_in_force, changed_fields
 from penstock.config.settings import Settings
 from penstock.errors import ConfigError
 from penstock.ports import BudgetRecord
@@ -75,9 +77,25 @@ def test_every_mistake_in_every_record_is_named(settings: Settings) -> None:
 def test_a_change_leaves_alone_what_it_does_not_name(settings: Settings) -> None:
     """Of a budget of the file, and of a record."""
     fields = changed_fields("per-user", {"limit": "2000 tokens", "hard": False}, settings, [])
-    assert fields == fields_of(settings.budgets[1], "CNY") | {"limit": "2000 tokens", "hard": False}
+    assert fields == {**settings.written_budgets["per-user"], "limit": "2000 tokens", "hard": False}
     record = BudgetRecord("per-user", CHANGED)
     assert changed_fields("per-user", {"window": "week"}, settings, [record]) == CHANGED | {"window": "week"}
+
+
+def test_a_changed_budget_keeps_the_currencies_it_was_written_in(settings: Settings) -> None:
+    """So that a rate that changes later holds for it as for those of the file; of a record and of an entry too."""
+    fields = changed_fields("all", {"alerts": [0.5]}, settings, [])
+    assert (fields["limit"], fields["alerts"]) == ("10 USD", [0.5])
+    fields = changed_fields("all", {"hard": False}, settings, [BudgetRecord("all", fields)])
+    fields = changed_fields(
+        "all",
+        {"scope": "user", "value": "ann", "limit": "0.50 USD"},
+        settings,
+        [BudgetRecord("all", fields)],
+    )
+    dearer = replace(settings, fx={"USD": Decimal(8)})
+    (found,) = (each for each in budgets_in_force(dearer, [BudgetRecord("all", fields)]) if each.name == "all")
+    assert (found.limit, dict(found.entries)) == (80_000_000_000, {"ann": 4_000_000_000})
 
 
 def test_null_puts_a_field_back_to_its_default(settings: Settings) -> None:
