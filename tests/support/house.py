@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import looptime
 
+from penstock.background.recovery import recover
 from penstock.clock import LoopClock, SystemRng
 from penstock.compose import Gateway, World, open_gateway
 from penstock.config.load import load
@@ -30,6 +31,7 @@ from penstock.core.pricebook import PriceBook
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.pipeline.keyring import digest_key
 from penstock.pipeline.teller import Tokenizer
+from penstock.pipeline.treasury import Treasury
 from penstock.ports import Ledger, Posted
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
@@ -221,16 +223,26 @@ def other_tasks() -> set[asyncio.Task[Any]]:
 
 @asynccontextmanager
 async def open_house(
-    *, seed: int = 1, tokenizers: Mapping[str, Tokenizer] | None = None, **config: Any
+    *,
+    seed: int = 1,
+    tokenizers: Mapping[str, Tokenizer] | None = None,
+    clock: LoopClock | None = None,
+    kept: KeptLedger | None = None,
+    **config: Any,
 ) -> AsyncIterator[House]:
-    """A house on the running loop, which has to be one of virtual time. ``tokenizers``: by provider kind."""
+    """A house on the running loop, which has to be one of virtual time. ``tokenizers``: by provider kind.
+
+    ``kept``: the ledger of a house that was there before it; what that left open is settled first.
+    """
     before = other_tasks()
-    clock = LoopClock(EPOCH)
+    clock = clock or LoopClock(EPOCH)
     upstream = Scripted(clock)
     world = World(clock, SystemRng(seed), transports={"scripted": upstream}, book=book(), tokenizers=tokenizers or {})
     settings = settings_of(**config)
     gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
-    gateway.stores.ledger = ledger = KeptLedger(gateway.stores.ledger)
+    gateway.stores.ledger = ledger = kept or KeptLedger(gateway.stores.ledger)
+    gateway.treasury = Treasury(clock, ledger, settings.currency, gateway.metrics.budget_alert)
+    await recover(ledger, clock)
     await gateway.adopt(settings)
     house = House(gateway, upstream, ledger)
     try:

@@ -53,7 +53,8 @@ def _settle(ledger: Ledger, exchange: ExchangeRow, attempts: Sequence[AttemptRow
 def _charge(attempt: AttemptRow, now: float, currency: str) -> None:
     noted = attempt.usage.total > 0
     known = noted and not attempt.estimated
-    attempt.outcome, attempt.estimated, attempt.ended_at = CUT, not known, now
+    attempt.outcome, attempt.estimated = CUT, not known
+    attempt.ended_at = max(now, attempt.started_at)  # the clock may have been set back
     attempt.overrun = known and attempt.outgrew_hold()
     if known or (noted and attempt.stops and not attempt.outgrew_hold()):
         return

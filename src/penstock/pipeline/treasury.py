@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from penstock.core.bank import Bank, Claim, Fit
 from penstock.core.budget import STEPS, Budget, Payer, Place, places
@@ -20,8 +20,9 @@ from penstock.ports import Clock, Ledger
 
 log = logging.getLogger(__name__)
 
-KEPT_S = 2 * 3600.0
-"""How long the accounts of a window that is over are kept: a clock may step back that far."""
+STEPS_S: Final = 5 * 3600.0
+"""A clock that steps two hours either way is four behind its furthest ahead, and time goes on: so far back accounts are
+kept, and so far both ways history is read."""
 
 
 class Cost(NamedTuple):
@@ -90,12 +91,16 @@ class Treasury:
             self._serve(list(self._lines))
 
     async def _history(self, budget: Budget, settled: Sequence[str]) -> Mapping[Place, int]:
-        span = budget.span(self._clock.now())
-        rows = await self._ledger.posted(budget.scope, span.start, span.end, excluding=settled)
-        return {
-            Place(budget.id, row.value, span.start): row.amount_nano if budget.unit == "money" else row.tokens
-            for row in rows
-        }
+        """Of this window and of those that the clock may step into: it may be wrong now, or have been wrong before."""
+        now, history = self._clock.now(), dict[Place, int]()
+        span = budget.span(now - STEPS_S)
+        while True:
+            for row in await self._ledger.posted(budget.scope, span.start, span.end, excluding=settled):
+                place = Place(budget.id, row.value, span.start)
+                history[place] = row.amount_nano if budget.unit == "money" else row.tokens
+            if span.end > now + STEPS_S:
+                return history
+            span = budget.span(span.end)
 
     def _relimit(self) -> None:
         """Who waits, waits for what the limits are now."""
@@ -163,16 +168,28 @@ class Treasury:
         if self._adopting.locked():
             async with self._adopting:
                 pass
-        at = self._clock.now()
-        claims = self._claims(payer, cost, at)
-        fit, blocking = self.bank.fit(claims)
-        if fit is Fit.NEVER and blocking is not None:
-            raise self._over(blocking)
-        if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
-            self.bank.hold(attempt_id, claims)
-        else:
-            await self._wait(_Waiter(attempt_id, claims), wait_s)
-        return at
+        until = self._clock.monotonic() + wait_s
+        while True:
+            at = self._clock.now()
+            claims = self._claims(payer, cost, at)
+            fit, blocking = self.bank.fit(claims)
+            if fit is Fit.NEVER and blocking is not None:
+                raise self._over(blocking)
+            if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
+                self.bank.hold(attempt_id, claims)
+                return at
+            left_s = until - self._clock.monotonic()
+            try:
+                await self._wait(_Waiter(attempt_id, claims), min(left_s, self._reset_in_s(payer, at)))
+            except BudgetExceeded:
+                if self._clock.monotonic() >= until:
+                    raise
+            else:
+                return at
+
+    def _reset_in_s(self, payer: Payer, at: float) -> float:
+        """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""
+        return min(self._span(budget, at).end - at for budget, _ in self._places(payer, at))
 
     def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
         """Hold more for an attempt that is under way; False when that does not fit."""
@@ -316,7 +333,7 @@ class Treasury:
         """Forget the accounts of windows that are over."""
         now = self._clock.now()
         for budget in self.budgets:
-            self.bank.forget(budget.id, before=budget.span(now - KEPT_S).start)
+            self.bank.forget(budget.id, before=budget.span(now - STEPS_S).start)
         self._told = {told for told in self._told if told[0] in self.bank.accounts()}
 
     def _alert(self, changed: Iterable[Place]) -> None:
