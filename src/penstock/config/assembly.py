@@ -1,6 +1,6 @@
 """From a checked ``File`` to ``Settings``: every default in its place. Nothing can be wrong any more."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from penstock.config.checks import rates
 from penstock.config.endpoints import base_urls, billing_currency, price_book
 from penstock.config.kinds import Kind
 from penstock.config.schema import (
+    DeploymentSection,
     ExactSection,
     File,
     KeySection,
@@ -29,7 +30,9 @@ from penstock.config.settings import (
     ModelSettings,
     PriceOverride,
     ProviderSettings,
+    RegionSettings,
     RetrySettings,
+    SensitiveSettings,
     ServerSettings,
     Settings,
     StaticKey,
@@ -41,7 +44,7 @@ from penstock.config.units import is_loopback
 def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: Path) -> Settings:
     """The settings of a file in which ``check`` found nothing wrong; ``load`` alone knows whether they simulate."""
     providers = {name: _provider(name, section, kinds, file, directory) for name, section in file.providers.items()}
-    models = _models(file, providers)
+    models = _models(file, providers, kinds)
     settings = Settings(
         source=source,
         directory=directory,
@@ -57,6 +60,8 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
             max_body=file.limits.max_body,
             max_concurrency=file.limits.max_concurrency,
             max_queue=file.limits.max_queue,
+            queue_wait_s=file.limits.queue_wait,
+            adaptive=file.limits.adaptive,
         ),
         timeouts=_timeouts(file),
         retry=RetrySettings(attempts=file.retry.attempts, backoff_s=file.retry.backoff, budget=file.retry.budget),
@@ -64,6 +69,10 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
         simulated=False,
         budget_wait_s=file.budget_wait,
         bound=file.bound,
+        regions=RegionSettings(
+            keys=MappingProxyType(dict(file.regions.keys)), networks=MappingProxyType(dict(file.regions.networks))
+        ),
+        sensitive=SensitiveSettings(keys=frozenset(file.sensitive.keys), tags=frozenset(file.sensitive.tags)),
         warnings=tuple(_warnings(file, providers, models)),
     )
     around = Around.of(settings)
@@ -105,6 +114,8 @@ def _provider(
         proxy=section.proxy,
         ca_file=directory / section.ca_file if section.ca_file else None,
         headers=MappingProxyType(section.headers),
+        concurrency=section.concurrency,
+        probe_s=section.probe,
     )
 
 
@@ -118,28 +129,37 @@ def _prices(section: PricesSection, book: str) -> PriceOverride:
     )
 
 
-def _models(file: File, providers: Mapping[str, ProviderSettings]) -> dict[str, ModelSettings]:
+def _models(
+    file: File, providers: Mapping[str, ProviderSettings], kinds: Mapping[str, Kind]
+) -> dict[str, ModelSettings]:
     models: dict[str, ModelSettings] = {}
     for name, section in file.models.items():
-        models[name] = model = _model(name, section, file, providers)
+        models[name] = model = _model(
+            name, section, file, [_deployment(name, each, providers, kinds) for each in section.deployments]
+        )
         for alias, fields in section.aliases.items():
-            models[alias] = _alias(model, alias, fields)
+            models[alias] = _alias(model, alias, fields, sensitive=alias in file.sensitive.models)
     return models
 
 
-def _model(name: str, section: ModelSection, file: File, providers: Mapping[str, ProviderSettings]) -> ModelSettings:
-    deployments = tuple(
-        DeploymentSettings(
-            provider=providers[deployment.provider],
-            model=deployment.model or name,
-            weight=deployment.weight,
-            region=deployment.region,
-        )
-        for deployment in section.deployments
+def _deployment(
+    name: str, section: DeploymentSection, providers: Mapping[str, ProviderSettings], kinds: Mapping[str, Kind]
+) -> DeploymentSettings:
+    provider, model = providers[section.provider], section.model or name
+    return DeploymentSettings(
+        provider=provider,
+        model=model,
+        weight=section.weight,
+        region=section.region,
+        priority=section.priority,
+        concurrency=provider.concurrency or kinds[provider.kind].concurrency.get(model),
     )
+
+
+def _model(name: str, section: ModelSection, file: File, deployments: Sequence[DeploymentSettings]) -> ModelSettings:
     return ModelSettings(
         name=name,
-        deployments=deployments,
+        deployments=tuple(deployments),
         balance=section.balance,
         baseline=next((each for each in deployments if each.id == section.baseline), deployments[0]),
         default_output=section.default_output,
@@ -147,11 +167,15 @@ def _model(name: str, section: ModelSection, file: File, providers: Mapping[str,
         exact=_exact(section.cache.exact, file) if section.cache.exact else None,
         timeouts=_timeouts(file, section),
         cheaper=section.cheaper or "",
+        hash_by=section.hash_by,
+        regions=section.regions,
+        hedge=section.hedge,
+        sensitive=name in file.sensitive.models,
     )
 
 
-def _alias(model: ModelSettings, alias: str, fields: Mapping[str, object]) -> ModelSettings:
-    return replace(model, name=alias, fields=fields, alias_of=model.name)
+def _alias(model: ModelSettings, alias: str, fields: Mapping[str, object], *, sensitive: bool) -> ModelSettings:
+    return replace(model, name=alias, fields=fields, alias_of=model.name, sensitive=model.sensitive or sensitive)
 
 
 def _cache(file: File) -> CacheSettings:
@@ -164,6 +188,7 @@ def _cache(file: File) -> CacheSettings:
         by_key=MappingProxyType({name: _exact(section, file) for name, section in cache.by_key.items()}),
         by_tag=MappingProxyType({tag: _exact(section, file) for tag, section in cache.by_tag.items()}),
         stale_s=cache.exact.stale,
+        stale_on_error=cache.exact.stale_on_error,
     )
 
 
@@ -202,6 +227,11 @@ def _warnings(
             yield f"providers.{name}: no model is served there"
         if provider.api_key and any(_in_the_clear(url) for url in provider.base_urls.values()):
             yield f"providers.{name}: its key travels unencrypted; use an https URL"
+    for name, model in models.items():
+        if model.sensitive and not any(each.provider.private for each in model.deployments):
+            yield f"sensitive: {name} has no deployment at a private provider, so it is refused"
+    if file.cache.exact.stale_on_error and not file.cache.exact.stale:
+        yield "cache.exact.stale_on_error: no stale answers are kept; set cache.exact.stale"
     for budget in file.budgets:
         if budget.ladder.stale is not None and not file.cache.exact.stale:
             yield f"budgets: {budget.name} accepts stale answers, and none are kept; set cache.exact.stale"

@@ -37,6 +37,7 @@ def check(subject: Checked) -> None:
     _check_aliases(subject)
     _check_static_keys(subject)
     _check_budgets(subject)
+    _check_sensitive(subject)
 
 
 def _check_server(subject: Checked) -> None:
@@ -175,6 +176,14 @@ def _check_static_keys(subject: Checked) -> None:
             if model not in known and subject.names_all_models():
                 what = f"names no model; there is {', '.join(known)}{nearest(model, known)}"
                 subject.wrong((*key.at, "models", index), what)
+
+
+def _check_sensitive(subject: Checked) -> None:
+    known = subject.served_names()
+    for index, model in enumerate(subject.file.sensitive.models):
+        if model not in known and subject.names_all_models():
+            what = f"names no model; there is {', '.join(known)}{nearest(model, known)}"
+            subject.wrong(("sensitive", "models", index), what)
 
 
 def _check_budgets(subject: Checked) -> None:

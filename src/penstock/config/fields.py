@@ -79,7 +79,7 @@ class Parsed(Field):
 
 @dataclass(frozen=True, slots=True)
 class Named(Field):
-    """The name of an entry: the key of a mapping, which arrives as bare text."""
+    """The name of an entry: the key of a mapping, which arrives as bare text, or an item of a list."""
 
     parse: Parse
     type: str = "name"
@@ -87,7 +87,7 @@ class Named(Field):
     def read(self, value: object) -> Any:
         """As ``parse`` says."""
         try:
-            return self.parse(str(value))
+            return self.parse(value.text if isinstance(value, Scalar) else str(value))
         except ValueError as error:
             raise wrong(f"this name {error}") from None
 
@@ -137,17 +137,15 @@ class NotYet(Field):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One of ``names``; those of ``later`` are refused by name in favour of the last of ``names``."""
+    """One of ``names``."""
 
     names: tuple[str, ...]
-    later: tuple[str, ...] = ()
 
     def __call__(self, text: str) -> str:
         """The name itself."""
-        if text in self.later:
-            raise ValueError(f"comes with a later version; use {self.names[-1]}")
         if text not in self.names:
-            raise ValueError(f"is unknown; use {' or '.join(self.names)}{nearest(text, self.names)}")
+            *others, last = self.names
+            raise ValueError(f"is unknown; use {', '.join(others)} or {last}{nearest(text, self.names)}")
         return text
 
 

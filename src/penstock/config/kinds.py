@@ -57,5 +57,7 @@ class Kind:
     """The field of a chat request that caps its output, where the client sent none."""
     thinking_off: Mapping[str, Any] = field(default_factory=dict)
     """The top-level fields of a chat request that turn thinking off; none = nobody knows how."""
+    concurrency: Mapping[str, int] = field(default_factory=dict)
+    """Calls at once that an account is allowed, by the provider's name of the model; what is missing is unknown."""
     balance_path: str = ""
     """Where, below the chat base, it tells what an account holds, as ``providers/balance`` reads it; "" = nowhere."""

@@ -113,12 +113,14 @@ Scope = Annotated[str, Parsed("`global`, `team`, `key`, `user`, `model` or `tag`
 Window = Annotated[str, Parsed("`hour`, `day`, `week`, `month` or `total`", Choice(WINDOWS))]
 Unlisted = Annotated[str, Parsed("`default` or `deny`", Choice(("default", "deny")))]
 Bound = Annotated[str, Parsed("`bytes` or `calibrated`", Choice(("bytes", "calibrated")))]
+BALANCES = ("round_robin", "weighted", "least_busy", "ip_hash", "prefix", "latency")
 Balance = Annotated[
     str,
-    Parsed(
-        "`round_robin` or `weighted`",
-        Choice(("round_robin", "weighted"), later=("least_busy", "ip_hash", "prefix", "latency")),
-    ),
+    Parsed("`round_robin`, `weighted`, `least_busy`, `ip_hash`, `prefix` or `latency`", Choice(BALANCES)),
+]
+HashBy = Annotated[str, Parsed("`address`, `key` or `session`", Choice(("address", "key", "session")))]
+RegionOrder = Annotated[
+    str, Parsed("`any`, `caller`, `fixed` or `latency`", Choice(("any", "caller", "fixed", "latency")))
 ]
 
 
@@ -136,7 +138,7 @@ class ServerSection(Section):
     drain: Duration = 30.0
     """How long running requests may go on after SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Not used yet. Whose `X-Forwarded-For` is believed."""
+    """Whose `X-Forwarded-For` is believed."""
     cors: tuple[Origin, ...] = ()
     """Browser origins that may call the data plane; `*` = every one."""
 
@@ -185,11 +187,15 @@ class ProviderSection(Section):
     currency: Currency | None = None
     """Which of the price book's price lists it is billed by. Absent: the kind's."""
     private: Boolean | None = None
-    """Not used yet. Whether data sent there stays with you. Absent: as the kind says."""
+    """Whether data sent there stays with you: what is `sensitive` goes nowhere else. Absent: as the kind says."""
     after_disconnect: AfterDisconnect | None = None
     """What it does with a call whose connection is closed. Absent: as the kind says."""
     billed_at: BilledAt | None = None
     """The instant that decides the tariff. Absent: as the kind says."""
+    concurrency: Count | None = None
+    """Calls at once that its account allows per model; its 429s teach more. Absent: as the kind says."""
+    probe: Duration = 0.0
+    """How often it is asked for its model list while it is out; `0s` = real requests alone find out."""
     proxy: ProxyUrl | None = None
     """The `http://` proxy to reach it through."""
     ca_file: Label | None = None
@@ -208,7 +214,9 @@ class DeploymentSection(Section):
     weight: Whole = 1
     """Its share of the requests, against the others' weights; 0 = only when the others fail."""
     region: Label = ""
-    """Where it runs, for the ledger."""
+    """Where it runs, for the ledger and for `regions`."""
+    priority: Whole = 0
+    """Those with a higher number are asked only while all with a lower one are out."""
 
 
 class ExactSection(Section):
@@ -226,7 +234,9 @@ class ExactCacheSection(Section):
     max_bytes: Size = 256 * 1024 * 1024
     """The memory it may hold; what was used longest ago goes first."""
     stale: Duration = 0.0
-    """How long past its time an answer is kept, for budgets whose `ladder` accepts stale ones; `0s` = not at all."""
+    """How long past its time an answer is kept, for `stale_on_error` and the `ladder` of budgets; `0s` = not at all."""
+    stale_on_error: Boolean = False
+    """Whether such an answer is served, marked, where no provider answers."""
 
 
 Exact = Annotated[ExactSection, BeforeValidator(_switched)]
@@ -288,6 +298,12 @@ class ModelSection(Section):
     """Where it is served."""
     balance: Balance = "weighted"
     """How requests are spread over the deployments."""
+    hash_by: HashBy = "address"
+    """What `ip_hash` goes by: the client's address, its key, or its session (`x-penstock-session`, else `user`)."""
+    regions: RegionOrder = "any"
+    """Which come first: `any` = no matter, the `caller`'s own, `fixed` = as listed, `latency` = the quickest."""
+    hedge: Boolean = False
+    """Ask a second deployment when the first takes longer than usual to begin; who begins first answers."""
     baseline: Text | None = None
     """The deployment, as `provider/model`, that savings are measured against. Absent: the first."""
     default_output: Count = 8192
@@ -337,9 +353,29 @@ class BudgetSection(Section):
     unlisted: Unlisted = "default"
     """For those without an entry: `default` = they have `limit` each, `deny` = they may spend nothing."""
     entries: dict[EntryName, Allowance] = {}
-    """Limits of single teams, keys, users, models or tags (`tag=value`), in the unit of `limit`."""
+    """Limits of single teams, keys, users, models or tags (`tag=value`), in the unit of `limit`; `""` = no team, no user."""
     ladder: LadderSection = LadderSection()
     """Steps down before any refusal. None by default."""
+
+
+class RegionsSection(Section):
+    """Where callers are, for models that go by it. The header `x-penstock-region` comes before both."""
+
+    keys: dict[KeyName, Label] = {}
+    """The region of a key, by its name."""
+    networks: dict[Network, Label] = {}
+    """The region of a client network; the narrowest counts."""
+
+
+class SensitiveSection(Section):
+    """What may go to `private` providers only; where there is none, it is refused."""
+
+    keys: tuple[KeyName, ...] = ()
+    """Requests of these keys, by name."""
+    models: tuple[ModelName, ...] = ()
+    """Requests for these models."""
+    tags: tuple[Tag, ...] = ()
+    """Requests with one of these tags, as `tag=value`."""
 
 
 class LimitsSection(Section):
@@ -351,6 +387,10 @@ class LimitsSection(Section):
     """Requests worked on at once."""
     max_queue: Whole = 1000
     """Requests that wait for their turn; more are refused."""
+    queue_wait: Patience = 5.0
+    """How long a request waits for its turn before it is refused."""
+    adaptive: Boolean = True
+    """Lower the concurrency while the gateway, or a deployment, answers more slowly than it can."""
 
 
 class RetrySection(Section):
@@ -410,6 +450,10 @@ class File(Section):
     """How long a request that fits but for what others hold waits for them before it is refused."""
     bound: Bound = "bytes"
     """What a prompt is held as until it is billed: `bytes` never too little, `calibrated` by what was observed."""
+    regions: RegionsSection = RegionsSection()
+    """Where callers are."""
+    sensitive: SensitiveSection = SensitiveSection()
+    """What may go to `private` providers only."""
     limits: LimitsSection = LimitsSection()
     """Bounds of the whole gateway."""
     timeouts: TimeoutsSection = TimeoutsSection()

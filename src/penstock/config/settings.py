@@ -90,6 +90,10 @@ class ProviderSettings:
     proxy: Secret | None
     ca_file: Path | None
     headers: Mapping[str, Secret]
+    concurrency: int | None = None
+    """Calls in flight that the account allows per model; None = as the kind says, else unknown."""
+    probe_s: float = 0
+    """How often it is asked whether it is back, while it is out; 0 = never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,10 @@ class DeploymentSettings:
     """The provider's name for it."""
     weight: int
     region: str
+    priority: int = 0
+    """Lower first."""
+    concurrency: int | None = None
+    """Calls in flight that its account is known to allow for it."""
 
     @property
     def id(self) -> str:
@@ -144,6 +152,13 @@ class ModelSettings:
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What an alias sets in the request (an alias is a ModelSettings of its own name)."""
     alias_of: str = ""
+    hash_by: str = "address"
+    """``address key session``: what ``ip_hash`` goes by."""
+    regions: str = "any"
+    """``any caller fixed latency``: which region comes first."""
+    hedge: bool = False
+    sensitive: bool = False
+    """It may be served by private providers only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +173,8 @@ class CacheSettings:
     by_key: Mapping[str, ExactSettings]
     by_tag: Mapping[str, ExactSettings]
     stale_s: float = 0
-    """How long past its time an answer is kept for the ladder's ``stale``."""
+    """How long past its time an answer is kept for the ladder's ``stale``, and for ``stale_on_error``."""
+    stale_on_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +184,24 @@ class LimitSettings:
     max_body: int
     max_concurrency: int
     max_queue: int
+    queue_wait_s: float = 5.0
+    adaptive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSettings:
+    """Where callers are: by key name, and by network."""
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SensitiveSettings:
+    """Whose requests only private providers may see; models say so themselves. ``tags``: ``name=value``."""
+
+    keys: frozenset[str] = frozenset()
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,4 +264,6 @@ class Settings:
     """How long a request waits for holds of others to end before it is refused."""
     bound: str = "bytes"
     """What a prompt is held as: ``bytes`` (a true bound) or ``calibrated`` (by what was observed)."""
+    regions: RegionSettings = RegionSettings()
+    sensitive: SensitiveSettings = SensitiveSettings()
     warnings: tuple[str, ...] = ()

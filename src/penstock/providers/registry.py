@@ -63,6 +63,7 @@ _ROWS: Final = (
             "deepseek-reasoner": DefaultAlias("deepseek-flash", {"thinking": {"type": "enabled"}}),
         },
         thinking_off=_DISABLED,
+        concurrency={"deepseek-flash": 2500, "deepseek-v4-flash": 2500, "deepseek-v4-pro": 500},
         balance_path="/user/balance",
     ),
     Kind(

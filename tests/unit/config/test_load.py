@@ -403,7 +403,7 @@ providers:
   c: {kind: vllm, private: maybe, api_key: '${NOWHERE}'}
 models:
   m:
-    balance: latency
+    balance: later
     deployments:
       - {weight: 1}
       - {provider: a}
