@@ -73,6 +73,16 @@ def test_show_can_be_asked_for_one(spent: Place) -> None:
     assert "there is no budget 'none'" in spent.errors
 
 
+def test_those_who_name_nobody_have_an_entry_too(spent: Place) -> None:
+    """Under the empty name, which a table shows as (none)."""
+    spent.run("budgets", "set", "per-user", "--value", "", "--limit", "77 tokens")
+    assert by_value(spent)["per-user", ""] == ("0", "0", "77", "77")
+    assert by_value(spent, "--value", "") == {("per-user", ""): ("0", "0", "77", "77")}
+    assert [line.split()[2] for line in spent.run("budgets", "show", "--value", "").splitlines()[1:]] == ["(none)"]
+    spent.run("budgets", "set", "per-user", "--value", "", "--remove")
+    assert ("per-user", "") not in by_value(spent)
+
+
 def test_show_has_a_table_and_csv(spent: Place) -> None:
     """The same figures for eyes and for spreadsheets."""
     assert "0.123456789" in spent.run("budgets", "show")

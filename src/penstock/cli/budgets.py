@@ -15,7 +15,7 @@ import click
 
 from penstock.cli.admin import AdminClient, NoServer, NoToken
 from penstock.cli.options import config_option, group_config_option
-from penstock.cli.output import emit, format_option
+from penstock.cli.output import NONE, emit, format_option
 from penstock.clock import SystemClock
 from penstock.config.budget_records import budgets_in_force, changed_fields, is_there
 from penstock.config.load import load_here
@@ -46,7 +46,7 @@ def budgets() -> None:
 
 @budgets.command()
 @click.option("--name", help="This budget only.")
-@click.option("--value", help="This team, key, user, model or tag=value only.")
+@click.option("--value", help="This team, key, user, model or tag=value only; '' = none named.")
 @config_option
 @format_option
 def show(name: str | None, value: str | None, config: Path | None, format_: str) -> None:
@@ -54,14 +54,17 @@ def show(name: str | None, value: str | None, config: Path | None, format_: str)
     settings = load_here(config, registry=KINDS)
     found = asyncio.run(_show(settings, name, value))
     if value is not None:
-        found = [standing for standing in found if standing.value == value]
-    emit(budget_rows(found, settings.currency), None, format_, minor=_MINOR)
+        found = [standing for standing in found if standing.value == value and standing.budget.scope != "global"]
+    rows = budget_rows(found, settings.currency)
+    if format_ == "table":
+        rows = [{**row, "value": row["value"] or ("" if row["scope"] == "global" else NONE)} for row in rows]
+    emit(rows, None, format_, minor=_MINOR)
 
 
 @budgets.command("set")
 @click.argument("name")
 @click.option("--limit", metavar="AMOUNT", help="'3000 CNY' or '100000 tokens'; '0 tokens' = nothing.")
-@click.option("--value", help="Whose limit this is alone: a team, key, user, model or tag=value.")
+@click.option("--value", help="Whose limit this is alone: a team, key, user, model or tag=value; '' = none named.")
 @click.option("--scope", type=click.Choice(SCOPES), help="Who has a limit each; default global, which is all together.")
 @click.option("--window", type=click.Choice(WINDOWS), help="When it begins anew; default month.")
 @click.option("--timezone", help="Whose hours, days, weeks and months: an IANA name; default UTC.")
@@ -83,7 +86,7 @@ def set_(name: str, config: Path | None, *, value: str | None, remove: bool, **w
     settings = load_here(config, registry=KINDS)
     if not _asked(settings, "PUT" if change else "DELETE", _path(name), change or None):
         asyncio.run(_put(settings, name, change or None))
-    click.echo(f"{'Removed' if remove else 'Set'} {name}{'' if value is None else f' for {value}'}.")
+    click.echo(f"{'Removed' if remove else 'Set'} {name}{'' if value is None else f' for {value or NONE}'}.")
 
 
 @budgets.command()

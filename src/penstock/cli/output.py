@@ -19,6 +19,9 @@ Row = Mapping[str, object]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+NONE = "(none)"
+"""How a table shows whose requests have none: no user named, no team, no call made."""
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

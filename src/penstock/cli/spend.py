@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.cli.exchange_view import kind_of, view
 from penstock.cli.options import config_option
-from penstock.cli.output import emit, format_option
+from penstock.cli.output import NONE, emit, format_option
 from penstock.cli.reconcile import reconcile
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
@@ -24,9 +24,6 @@ from penstock.stores.open import open_reader
 from penstock.stores.span import find_zone, parse_instant
 from penstock.stores.spend import GROUPINGS
 from penstock.stores.spend_report import spend_report
-
-NONE = "(none)"
-"""How a table shows the group of requests that have none: no user named, no call made."""
 
 _SHOWN_DIGITS = 6
 _MINOR = ("cost_per_request", "currency", "wasted", "errors", "unpriced", "avoided", "tokens", "baseline")

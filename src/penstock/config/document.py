@@ -5,12 +5,15 @@ Mistakes are collected, not raised: one reading of the file names them all.
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from penstock.errors import ConfigError
 
 Path = tuple[str | int, ...]
 """The steps from the root: names of settings, and places in lists."""
+
+
+_EMPTY: Final = '""'
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,6 @@ def _written(value: str | float | bool) -> str:  # noqa: FBT001 - one of JSON's 
 
 
 def show(path: Path) -> str:
-    """``models.m.deployments[0].weight``."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    """``models.m.deployments[0].weight``; an empty name is ``""``."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step or _EMPTY}" for step in path)
     return "".join(steps).removeprefix(".")

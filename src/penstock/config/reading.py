@@ -220,9 +220,11 @@ class _Walk:
         return tree
 
     def _key(self, node: yaml.Node, path: Path) -> str | None:
-        key = restore(node.value, self._references) if isinstance(node, yaml.ScalarNode) else ""
-        if key and key == node.value and key.isprintable() and len(key) <= _LONGEST_NAME:
-            return key
+        """A name as it is written; the empty one in quotes only."""
+        if isinstance(node, yaml.ScalarNode):
+            key = restore(node.value, self._references)
+            if (key or node.style) and key == node.value and key.isprintable() and len(key) <= _LONGEST_NAME:
+                return key
         what = "a setting's name must be plain text; names are written as they are, without ${...}"
         self._document.wrong_at(_line(node), path, what)
         return None

@@ -353,7 +353,7 @@ class BudgetSection(Section):
     unlisted: Unlisted = "default"
     """For those without an entry: `default` = they have `limit` each, `deny` = they may spend nothing."""
     entries: dict[EntryName, Allowance] = {}
-    """Limits of single teams, keys, users, models or tags (`tag=value`), in the unit of `limit`; `""` = no team, no user."""
+    """Limits of single teams, keys, users, models or tags (`tag=value`), in the unit of `limit`; `""` = none named."""
     ladder: LadderSection = LadderSection()
     """Steps down before any refusal. None by default."""
 

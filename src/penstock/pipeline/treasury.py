@@ -293,7 +293,7 @@ class Treasury:
         now = self._clock.now()
         end = budget.span(place.start).end
         limit, account = budget.limit_of(place.value), self.bank.account(place)
-        whose = f" of {budget.scope} {place.value[:64]!r}" if budget.scope != "global" else ""
+        whose = "" if budget.scope == "global" else f" of {_whose(budget.scope, place.value)}"
         used, most = (_told(budget, amount, self._currency) for amount in (account.used, limit))
         when = "in all" if budget.window == "total" else f"in this {budget.window}"
         until = "" if end == FOREVER else f"; it is reset at {datetime.fromtimestamp(end, UTC).astimezone(budget.zone)}"
@@ -359,6 +359,10 @@ class Treasury:
 
 def _in_unit(budget: Budget, cost: Cost) -> int:
     return (cost.nano or 0) if budget.unit == "money" else cost.tokens
+
+
+def _whose(scope: str, value: str) -> str:
+    return f"{scope} {value[:64]!r}" if value else f"those without a {scope}"
 
 
 def _told(budget: Budget, amount: int, currency: str) -> str:

@@ -256,6 +256,24 @@ async def test_several_budgets_must_all_admit() -> None:
         assert posted(house, "team", "red") == 4800
 
 
+async def test_those_who_name_nobody_share_the_entry_of_the_empty_name() -> None:
+    """Held, shown and refused by it, whoever they are; who has a name is not concerned."""
+    entries = {"": "1000 tokens"}
+    async with open_house(budgets=[budget("5000 tokens", scope="user", unlisted="deny", entries=entries)]) as house:
+        house.upstream.reply(usage=Usage(300, 0, 0, 400)).forever()
+        assert house.gateway.treasury.standings()[0].limit == 1000
+        bodies = [chat("a", max_completion_tokens=500), chat("b", max_completion_tokens=500, user="")]
+        first, refused = [await house.answer(body) for body in bodies]
+        assert (first.status, refused.status) == (200, 429)
+        assert posted(house) == 700
+        assert "the budget 'all' of those without a user is used up" in refused.error["message"]
+        assert (refused.error["budget"]["value"], refused.error["budget"]["limit"]) == ("", "1000")
+        assert (await house.answer(chat("c", max_completion_tokens=300, user="ann"))).status == 429
+    async with open_house(budgets=[budget("5000 tokens", scope="user", entries={"": "0 tokens"})]) as house:
+        assert (await house.answer(chat("a"))).status == 429
+        assert (await house.answer(chat("a", max_completion_tokens=300, user="ann"))).status == 200
+
+
 async def test_the_unlisted_may_be_denied() -> None:
     """Only who has an entry may spend."""
     async with open_house(

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.config.allowance import Allowance, parse_allowance
 from penstock.core.budget import Budget
-from tests.support.configs import loaded
+from tests.support.configs import loaded, mistakes
 
 FULL = """
 fx: {USD: 7.123456789}
@@ -56,6 +56,24 @@ def test_a_budget_is_complete(tmp_path: Path) -> None:
     assert list(settings.budgets[1].ladder) == ["stale", "cheaper"]
     assert (settings.budget_wait_s, settings.bound, settings.cache.stale_s) == (2.0, "calibrated", 86_400.0)
     assert {name: model.cheaper for name, model in settings.models.items()} == {"m": "n", "old": "n", "n": ""}
+
+
+@pytest.mark.parametrize("scope", ["user", "team", "key"])
+def test_the_empty_name_has_an_entry_in_quotes(scope: str, tmp_path: Path) -> None:
+    """It stands for those without one: who writes no quotes has forgotten the name."""
+    text = "budgets: [{name: b, scope: %s, limit: 9 tokens, entries: {%s: 5 tokens}}]"
+    for quoted in ('""', "''"):
+        (budget,) = loaded(text % (scope, quoted), tmp_path).budgets
+        assert (budget.limit_of(""), budget.limit_of("ann")) == (5, 9)
+    (mistake,) = mistakes(text % (scope, "? "), tmp_path)
+    assert "must be plain text" in mistake
+
+
+@pytest.mark.parametrize("scope", ["model", "tag", "global"])
+def test_some_scopes_have_no_empty_name(scope: str, tmp_path: Path) -> None:
+    """Every request names a model; one without tags falls under no budget of tags."""
+    (mistake,) = mistakes(f'budgets: [{{name: b, scope: {scope}, limit: 9 CNY, entries: {{"": 5 CNY}}}}]', tmp_path)
+    assert mistake.startswith('1: budgets[0].entries."": ')
 
 
 def test_without_budgets_nothing_is_limited(tmp_path: Path) -> None:
