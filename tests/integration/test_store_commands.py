@@ -168,9 +168,10 @@ async def _keys(stores: Stores) -> list[KeyRecord]:
 
 
 def test_keys_are_listed_and_revoked(place: Place) -> None:
-    """By name; twice is exit code 1, as is creating a name that lives."""
+    """By name; twice is exit code 1, and a name that lives is none to create one under: 2."""
     place.run("keys", "create", "ci")
-    place.run("keys", "create", "ci", code=1)
+    place.run("keys", "create", "ci", code=2)
+    assert "there is a live key 'ci'" in place.errors
     place.run("keys", "revoke", "ci")
     place.run("keys", "revoke", "ci", code=1)
     place.run("keys", "create", "ci")
@@ -194,7 +195,7 @@ def test_keys_refuses_what_it_does_not_understand(place: Place, wrong: list[str]
 def test_a_key_out_of_all_reason_is_refused_with_a_sentence(place: Place) -> None:
     """Where the server's own check is not in between."""
     for wrong in (["--expires", "0s"], ["--tpm", str(2**63)], ["--team", "a\nb"]):
-        place.run("keys", "create", "x", *wrong, code=1)
+        place.run("keys", "create", "x", *wrong, code=2)
         assert place.errors.count("\n") == 1
     assert place.run("keys", "list") == "Nothing to show.\n"
 
@@ -232,7 +233,8 @@ def test_purge_wants_to_know_what(place: Place) -> None:
     """Nothing given is no order to forget everything; an unknown key is a mistake."""
     place.run("cache", "purge", code=2)
     place.run("cache", "purge", "--all", "--model", "m", code=2)
-    place.run("cache", "purge", "--key", "nobody", code=1)
+    place.run("cache", "purge", "--key", "nobody", code=2)
+    assert "there is no key 'nobody'" in place.errors
 
 
 # --- through a server
@@ -260,6 +262,25 @@ def test_a_running_server_revokes_and_purges(place: Place, server: Server) -> No
         ("DELETE", "/admin/keys/a%2Fb%20c", None),
         ("POST", "/admin/cache/purge", {"key": "ci", "tag": "a=b"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["keys", "create", "ci"],
+        ["cache", "purge", "--key", "nobody"],
+        ["budgets", "set", "all", "--limit", "3 XYZ"],
+        ["budgets", "reset", "all"],
+    ],
+)
+@pytest.mark.parametrize(("status", "code"), [(400, 2), (413, 2), (422, 2), (403, 1), (404, 1), (503, 1)])
+def test_an_order_that_is_wrong_is_bad_usage(
+    place: Place, server: Server, order: list[str], status: int, code: int
+) -> None:
+    """As on the store, with the server's words; what is wrong with anything else has failed."""
+    server.status, server.answer = status, b'{"error": {"message": "limit: is in XYZ"}}'
+    place.run(*order, code=code)
+    assert "limit: is in XYZ" in place.errors
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,15 @@ from typing import Any, Final
 import click
 import msgspec
 
+from penstock.cli.bad_input import BadInput
 from penstock.config.settings import Settings
 
 _TIMEOUT_S: Final = 10.0
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to call it by, not to listen on
 _OK: Final = range(200, 300)
 _UNAUTHORIZED: Final = 401
+_BAD_INPUT: Final = (400, 413, 422)
+"""It is the order itself that is wrong; what is forbidden, not there or out of order has failed."""
 
 
 class NoServer(Exception):
@@ -31,7 +34,10 @@ class AdminClient:
         self._token = settings.server.admin_token
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The server's JSON answer. Raises NoServer, NoToken; ClickException when it refuses, or is no Penstock."""
+        """The server's JSON answer. Raises NoServer, NoToken; BadInput for an order that is wrong.
+
+        Raises ClickException when it refuses for another reason, or is no Penstock.
+        """
         connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
         try:
             connection.connect()
@@ -64,9 +70,8 @@ class AdminClient:
                 f"the server at {self._host}:{self._port} takes this from nobody without its admin token: set "
                 "server.admin_token (or PENSTOCK_ADMIN_TOKEN) for the server and for this command"
             )
-        raise click.ClickException(
-            f"the server at {self._host}:{self._port} refused ({response.status}): {_reason(answer)}"
-        )
+        what = f"the server at {self._host}:{self._port} refused ({response.status}): {_reason(answer)}"
+        raise BadInput(what) if response.status in _BAD_INPUT else click.ClickException(what)
 
 
 def _reason(answer: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.admin import AdminClient, NoServer
+from penstock.cli.bad_input import BadInput
 from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock
@@ -78,7 +79,7 @@ async def _purge(settings: Settings, model: str | None, key: str | None, tag: st
             return await stores.answers.purge(model=model, tag=tag)
         tenants = key_ids(key, await stores.keys.list(), [static.name for static in settings.keys])
         if not tenants:
-            raise click.ClickException(f"there is no key {key!r}: `penstock keys list` shows them")
+            raise BadInput(f"there is no key {key!r}: `penstock keys list` shows them")
         return sum([await stores.answers.purge(model=model, tag=tag, tenant=tenant) for tenant in tenants])
     finally:
         await stores.close()

@@ -13,12 +13,14 @@ from urllib.parse import quote
 import click
 
 from penstock.cli.admin import AdminClient, NoServer, NoToken
+from penstock.cli.bad_input import BadInput
 from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import emit, format_option
 from penstock.clock import SystemClock, TimeIds
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.config.units import parse_duration
+from penstock.errors import StoreError
 from penstock.pipeline.keyring import digest_key
 from penstock.ports import KeyRecord
 from penstock.providers.registry import KINDS
@@ -117,8 +119,13 @@ async def _create(settings: Settings, name: str, wanted: dict[str, Any]) -> dict
     clock = SystemClock()
     async with open_keys(settings.store, settings.directory, write=True) as store:
         pepper = open_pepper(settings)
+        if any(record.name == name and record.is_live(clock.now()) for record in await store.list()):
+            raise BadInput(f"there is a live key {name!r}: revoke it first, or take another name")
         id_ = TimeIds(clock.now).new("key")
-        key, record = new_key(name, id_=id_, digest=lambda key: digest_key(pepper, key), now=clock.now(), **wanted)
+        try:
+            key, record = new_key(name, id_=id_, digest=lambda key: digest_key(pepper, key), now=clock.now(), **wanted)
+        except StoreError as error:  # only what was asked for is looked at there
+            raise BadInput(error.public) from None
         await store.add(record)
     return {"name": name, "id": record.id, "key": key}
 
