@@ -1,0 +1,235 @@
+"""When a deployment or an account is left alone, and how it is let in again.
+
+A breaker is a machine of three states, and ``TRANSITIONS`` is all of it; the class only decides which signal a report
+is. Half-open it lets one call of real traffic pass at a time. A call that was sent before the present state began
+says nothing of it and is not heard. Errors are told apart by whom they blame (``blame``): what a client did, or we cut
+off ourselves, blames nobody; a 429 lowers the account's share (``core/concurrency.py``) and opens nothing.
+
+Times are monotonic seconds; ``chance`` is uniform in [0, 1).
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+from typing import Final, NamedTuple
+
+from penstock.errors import BadAnswer, ProviderAccount, ProviderBusy, ProviderRefused, ProviderTimeout, Unreachable
+
+SPREAD = 0.2
+"""An open time is shortened by up to this share, so that breakers of many processes do not probe in step."""
+SLOW_FACTOR = 3.0
+SLOW_FLOOR_S = 0.25
+"""A first byte within this is never slow."""
+
+
+class State(StrEnum):
+    """Closed lets all pass, open nothing, half-open one call at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Signal(StrEnum):
+    """What a breaker is told or finds."""
+
+    OK = "ok"
+    FAILURE = "failure"
+    TRIP = "trip"
+    """A failure, and one too many."""
+    SENT = "sent"
+    """A probe went out."""
+    HEALED = "healed"
+    """The last good probe it takes."""
+    DUE = "due"
+    """The open time is over."""
+
+
+TRANSITIONS: Final[Mapping[tuple[State, Signal], State]] = {
+    (State.CLOSED, Signal.OK): State.CLOSED,
+    (State.CLOSED, Signal.FAILURE): State.CLOSED,
+    (State.CLOSED, Signal.TRIP): State.OPEN,
+    (State.OPEN, Signal.DUE): State.HALF_OPEN,
+    (State.HALF_OPEN, Signal.SENT): State.HALF_OPEN,
+    (State.HALF_OPEN, Signal.OK): State.HALF_OPEN,
+    (State.HALF_OPEN, Signal.FAILURE): State.OPEN,
+    (State.HALF_OPEN, Signal.HEALED): State.CLOSED,
+}
+
+
+class Trip(NamedTuple):
+    """What opens: so many failures in a row, or this rate of at least so many of the latest reports."""
+
+    in_a_row: int
+    rate: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``trip`` where others can take over, ``alone`` where none can: then some answers are better than none.
+
+    ``open_s`` doubles with each opening to ``open_most_s``; ``probes`` good ones in a row close (alone: one); a probe
+    that never reports gives its place up after ``probe_s``. The latest ``memory`` reports count, for ``window_s``.
+    """
+
+    trip: Trip
+    alone: Trip
+    open_s: float
+    open_most_s: float
+    probes: int
+    probe_s: float = 30.0
+    memory: int = 20
+    window_s: float = 10.0
+
+
+DEPLOYMENT: Final = Policy(trip=Trip(3, 0.5, 10), alone=Trip(20, 1.0, 20), open_s=1.0, open_most_s=30.0, probes=3)
+"""At 20 requests/s over two the sick one gives ten reports in a second. Alone, one of which half fail serves on."""
+ACCOUNT: Final = Policy(trip=Trip(1, 1.0, 1), alone=Trip(1, 1.0, 1), open_s=30.0, open_most_s=300.0, probes=1)
+
+
+class Breaker:
+    """The health of one deployment, or of one account, as its calls report it."""
+
+    def __init__(self, policy: Policy) -> None:
+        """``policy``: ``DEPLOYMENT`` or ``ACCOUNT``."""
+        self._policy = policy
+        self._state = State.CLOSED
+        self._since = -inf
+        self._until = 0.0  # open: when it is due; half-open: when the place of the probe is free
+        self._probe = -inf  # when the probe that has the place was sent
+        self._doublings = 0
+        self._in_a_row = 0  # failures while closed, good probes while half-open
+        self._recent: deque[tuple[float, bool]] = deque()
+        self._failed = 0
+
+    def state(self, now: float) -> State:
+        """The state, with the time that has passed."""
+        if self._state is State.OPEN and now >= self._until:
+            self._enter(Signal.DUE, self._until)
+        return self._state
+
+    def allows(self, now: float) -> bool:
+        """Whether a call may be planned here. Takes nothing: ``admit`` does, when the call is made."""
+        state = self.state(now)
+        return state is State.CLOSED or (state is State.HALF_OPEN and now >= self._until)
+
+    def until(self, now: float) -> float | None:
+        """When it allows a call again, at the latest; None when it does now."""
+        return None if self.allows(now) else self._until
+
+    def admit(self, now: float) -> bool:
+        """Note that a call is made. False when it may not be: half-open, another has the place by now."""
+        if not self.allows(now):
+            return False
+        if self._state is State.HALF_OPEN:
+            self._enter(Signal.SENT, now)
+            self._probe, self._until = now, now + self._policy.probe_s
+        return True
+
+    def forget(self, sent_at: float) -> None:
+        """A call ended and says nothing of health (it blames nobody): its place is free for another."""
+        if self._state is State.HALF_OPEN and sent_at == self._probe:
+            self._until = self._probe = -inf
+
+    def report(
+        self, *, ok: bool, sent_at: float, now: float, chance: float, slow: bool = False, alone: bool = False
+    ) -> None:
+        """A call sent at ``sent_at`` answered, or failed in a way that this breaker is blamed for.
+
+        ``slow``: it answered far later than others do (``is_slow``), or is overdue by now and still silent. ``alone``:
+        nobody else could have taken it; then slow is good enough.
+        """
+        state = self.state(now)
+        if state is State.OPEN or sent_at < self._since:
+            return
+        failed = not ok or (slow and not alone)
+        if state is State.HALF_OPEN:
+            self.forget(sent_at)
+            self._judge_probe(now, chance, failed=failed, enough=1 if alone else self._policy.probes)
+        elif self._trips(self._policy.alone if alone else self._policy.trip, now, ok=ok, failed=failed):
+            calm = now - self._since > self._policy.open_most_s
+            self._doublings = 0 if calm else self._doublings + 1
+            self._open(Signal.TRIP, now, chance)
+        else:
+            self._enter(Signal.FAILURE if failed else Signal.OK, now)
+
+    def _judge_probe(self, now: float, chance: float, *, failed: bool, enough: int) -> None:
+        if failed:
+            self._doublings += 1
+            self._open(Signal.FAILURE, now, chance)
+            return
+        self._in_a_row += 1
+        self._enter(Signal.HEALED if self._in_a_row >= enough else Signal.OK, now)
+
+    def _trips(self, trip: Trip, now: float, *, ok: bool, failed: bool) -> bool:
+        """Count a report; True when it is one failure too many. An answer, though slow, ends a row of failures."""
+        self._in_a_row = 0 if ok else self._in_a_row + 1
+        recent = self._recent
+        recent.append((now, failed))
+        self._failed += failed
+        while len(recent) > self._policy.memory or recent[0][0] <= now - self._policy.window_s:
+            self._failed -= recent.popleft()[1]
+        often = len(recent) >= trip.samples and self._failed >= trip.rate * len(recent)
+        return failed and (often or self._in_a_row >= trip.in_a_row)
+
+    def _open(self, signal: Signal, now: float, chance: float) -> None:
+        policy = self._policy
+        open_s = min(policy.open_most_s, policy.open_s * 2.0 ** min(self._doublings, 30))
+        self._enter(signal, now)
+        self._until = now + open_s * (1 - SPREAD * chance)
+
+    def _enter(self, signal: Signal, at: float) -> None:
+        """Follow the table; a new state begins with nothing counted."""
+        state = TRANSITIONS[self._state, signal]
+        if state is not self._state:
+            self._state, self._since, self._until, self._probe = state, at, -inf, -inf
+            self._in_a_row = self._failed = 0
+            self._recent.clear()
+
+
+class Blame(StrEnum):
+    """Whose health an error is held against."""
+
+    DEPLOYMENT = "deployment"
+    ACCOUNT = "account"
+    SHARE = "share"
+    """The account's share of calls at once."""
+    NOBODY = "nobody"
+
+
+_BY_KIND: Final = {
+    Unreachable.kind: Blame.DEPLOYMENT,
+    ProviderTimeout.kind: Blame.DEPLOYMENT,
+    ProviderBusy.kind: Blame.DEPLOYMENT,
+    BadAnswer.kind: Blame.DEPLOYMENT,
+    ProviderAccount.kind: Blame.ACCOUNT,
+    ProviderRefused.kind: Blame.NOBODY,
+}
+_BY_STATUS: Final = {
+    (ProviderBusy.kind, 429): Blame.SHARE,
+    (ProviderBusy.kind, 501): Blame.NOBODY,  # it does not have the endpoint that the client asked for
+    (ProviderAccount.kind, 403): Blame.DEPLOYMENT,  # of one model, or of one prompt that a moderator flagged
+    (ProviderRefused.kind, 404): Blame.DEPLOYMENT,  # the model is not there
+}
+
+
+def blame(kind: str, status: int | None) -> Blame:
+    """Whom an error of that kind and provider's status is held against.
+
+    A deadline that was narrowed by the client, or the exchange's own total one, is our cut-off: do not ask, ``forget``
+    it. The same holds for a 404 of an endpoint that a deployment need not have (``count_tokens``).
+    """
+    blamed = _BY_STATUS.get((kind, status)) if status is not None else None
+    return blamed or _BY_KIND.get(kind, Blame.NOBODY)
+
+
+def is_slow(waited_s: float, usual_s: float | None) -> bool:
+    """Whether a first byte that took, or has taken, ``waited_s`` is out of all proportion.
+
+    ``usual_s``: the learned P95 of first-byte times of the *other* healthy deployments of the model, None = unknown.
+    Its own would learn the sickness. Only streamed calls count: a whole answer takes as long as it is.
+    """
+    return usual_s is not None and waited_s > max(SLOW_FLOOR_S, SLOW_FACTOR * usual_s)
