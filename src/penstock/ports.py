@@ -210,6 +210,18 @@ class AnswerCache(Protocol):
         """(entries, bytes) held now."""
         ...
 
+    async def withdraw(self) -> None:
+        """Store nothing durably from now on: another process begins to. Raises StoreError."""
+        ...
+
+    def retire(self) -> None:
+        """Answer nothing and take nothing from now on: another process does."""
+        ...
+
+    def resume(self) -> None:
+        """Undo both."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Posted:
@@ -296,6 +308,10 @@ class LedgerReader(Protocol):
 
     async def open_rows(self) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
         """As ``Ledger.open_rows``: with a server running, what is under way."""
+        ...
+
+    async def attempts(self, ids: Sequence[str]) -> Sequence[AttemptRow]:
+        """Those of these ids that there are; slow."""
         ...
 
     async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
@@ -442,6 +458,17 @@ class ResultStore(Protocol):
         ...
 
 
+class StoreLock(Protocol):
+    """What keeps other servers from a store, and is shared with a successor alone."""
+
+    file: int
+    """The descriptor that is to be inherited."""
+
+    def sign(self) -> None:
+        """Say that this process is the one that serves."""
+        ...
+
+
 @dataclass(slots=True)
 class Stores:
     """What ``stores/open.py`` makes of a store URL."""
@@ -457,3 +484,5 @@ class Stores:
     close: Callable[[], Any]
     """Await it: flushes and closes."""
     description: str = ""
+    lock: StoreLock | None = None
+    """None = no other process can reach it."""

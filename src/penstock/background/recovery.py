@@ -19,9 +19,9 @@ CUT = "gateway_died"
 log = logging.getLogger(__name__)
 
 
-async def recover(ledger: Ledger, clock: Clock) -> int:
-    """Settle every open row; how many attempts that were. Raises StoreError."""
-    left = await ledger.open_rows()
+async def recover(ledger: Ledger, clock: Clock, *, spare: str = "") -> int:
+    """Settle every open row but those of the process ``spare``; how many attempts that were. Raises StoreError."""
+    left = [pair for pair in await ledger.open_rows() if not spare or pair[0].owner != spare]
     now = clock.now()
     attempts = sum(_settle(ledger, exchange, found, now) for exchange, found in left)
     if left:
@@ -39,7 +39,7 @@ def _settle(ledger: Ledger, exchange: ExchangeRow, attempts: Sequence[AttemptRow
         if attempt.charged_book_nano:
             rows.append(_share(attempt))
     if exchange.outcome == OPEN:
-        exchange.outcome = CUT
+        exchange.outcome, exchange.owner = CUT, ""
         exchange.attempts = len(attempts)
         exchange.duration_s = max(0.0, max((attempt.ended_at for attempt in attempts), default=now) - exchange.at)
         charges = [attempt.charged_book_nano for attempt in attempts]

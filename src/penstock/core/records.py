@@ -110,6 +110,8 @@ class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):
     first_byte_s: float | None = None
     overhead_s: float = 0.0
     """Time spent in the gateway itself: the duration less the time waiting for providers and other exchanges."""
+    owner: str = ""
+    """While it is open: the process that serves it."""
 
 
 LedgerRow = ExchangeRow | AttemptRow | ShareRow

@@ -5,7 +5,13 @@ from penstock.pipeline.exchange import Exchange
 
 
 def exchange_row(
-    exchange: Exchange, currency: str, *, outcome: str = OPEN, status: int = 0, now: float | None = None
+    exchange: Exchange,
+    currency: str,
+    *,
+    outcome: str = OPEN,
+    status: int = 0,
+    now: float | None = None,
+    owner: str = "",
 ) -> ExchangeRow:
     """``currency``: the book's. ``now``: monotonic time of its end, None while it is open."""
     principal, asked, first = exchange.principal, exchange.asked, exchange.first_byte_at
@@ -36,4 +42,5 @@ def exchange_row(
         duration_s=duration_s,
         first_byte_s=None if first is None else first - exchange.started,
         overhead_s=max(0.0, duration_s - exchange.waited_s),
+        owner=owner,
     )

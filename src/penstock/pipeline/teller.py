@@ -67,10 +67,11 @@ class Teller:
         calibrated: bool,
         strict: bool,
         reached: FailPoint,
+        owner: str = "",
     ) -> None:
         """``wait_s``: ``budget_wait``; ``calibrated``: ``bound: calibrated``; ``strict``: no call without a row.
 
-        ``tokenizers``: by provider kind.
+        ``tokenizers``: by provider kind. ``owner``: who holds.
         """
         self._clock = clock
         self._ids = ids
@@ -84,6 +85,7 @@ class Teller:
         self._calibrated = calibrated
         self._strict = strict
         self.reached = reached
+        self._owner = owner
 
     async def open(self, exchange: Exchange, deployment: DeploymentSettings) -> Hold:
         """A durable hold for a call to ``deployment``.
@@ -235,7 +237,7 @@ class Teller:
 
     def _opening(self, exchange: Exchange) -> list[ExchangeRow]:
         """The exchange's row, once, when its first call is held."""
-        return [] if exchange.attempts else [exchange_row(exchange, self._accounts.currency)]
+        return [] if exchange.attempts else [exchange_row(exchange, self._accounts.currency, owner=self._owner)]
 
     def row(self, exchange: Exchange, hold: Hold) -> AttemptRow:
         """An attempt of which nothing is known but what is held for it."""

@@ -8,6 +8,10 @@ forgotten at once, and behind as soon as the store can be written.
 Answers come in any order, so each says when it was asked for: what was asked for before the last purge, whatever that
 purged, is not stored any more, and what was asked for earlier never replaces what was asked for later. A clock that is
 set back costs entries, no more.
+
+While a process hands over to its successor, two of them have one store behind. The one that goes stores nothing there
+any more (``withdraw``: its successor begins to read the index), then answers nothing either (``retire``: it would not
+see what its successor purges). Deletions go on: what the successor then does not find is a miss.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +28,7 @@ OVERHEAD_BYTES: Final = 1280
 
 @dataclass(slots=True)
 class Entry:
-    """What the index knows of an answer. ``id`` names its row behind."""
+    """What the index knows of an answer. ``id`` names its row behind; 0 = it has none."""
 
     id: int
     key: bytes
@@ -84,10 +88,24 @@ class Answers:
         self._now = now
         self._ids = count(1)
         self._purged_at = 0.0
+        self._stores = self._answers = True
+
+    async def withdraw(self) -> None:
+        """Store nothing behind from now on; what was stored before is durable then. Raises StoreError."""
+        self._stores = False
+        await self._backing.flush()
+
+    def retire(self) -> None:
+        """Answer nothing and take nothing from now on."""
+        self._answers = False
+
+    def resume(self) -> None:
+        """Neither: there is no successor after all."""
+        self._stores = self._answers = True
 
     async def get(self, key: bytes, now: float) -> StoredAnswer | None:
         """The answer, unless it expired; touches the store only for an entry of an earlier process."""
-        entry = self._index.get(key, now)
+        entry = self._index.get(key, now) if self._answers else None
         if entry is None:
             return None
         return entry.answer or await self._fetched(entry, now)
@@ -97,12 +115,15 @@ class Answers:
         now = self._now()
         asked_at = now if asked_at is None else asked_at
         held = self._index.get(key, now)
-        if asked_at < self._purged_at or (held is not None and asked_at < held.asked_at):
+        outdated = asked_at < self._purged_at or (held is not None and asked_at < held.asked_at)
+        if outdated or not self._answers:
             return
-        entry = Entry(next(self._ids), key, answer.model, answer.tenant, answer.tags, answer, asked_at)
+        entry = Entry(
+            next(self._ids) if self._stores else 0, key, answer.model, answer.tenant, answer.tags, answer, asked_at
+        )
         gone = self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at)
         self._leave(gone)
-        if entry not in gone:
+        if entry.id and entry not in gone:
             self._backing.put(entry.id, key, answer)
 
     async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:

@@ -1,7 +1,9 @@
 """One serving process per store: a lock on a file beside it, which ends with its process however that ends.
 
 A second server would not see what the first one purges, and would go on answering from it. Commands that read, or write
-keys, need no lock: they work beside a server. Fails open where the file system has no locks, with a warning.
+keys, need no lock: they work beside a server. A process that hands over to its successor shares its lock with it: the
+lock belongs to the open file, which the successor inherits, and is free when both have closed it. Fails open where the
+file system has no locks, with a warning.
 """
 
 import fcntl
@@ -21,16 +23,38 @@ _LONGEST_PID: Final = 20
 class StoreLock:
     """Held from its making to ``release``."""
 
-    def __init__(self, store: Path) -> None:
-        """Take the lock of ``store``, whose directory is made. Raises StoreError when another process has it."""
+    def __init__(self, store: Path, inherited: int | None = None) -> None:
+        """Take the lock of ``store``, whose directory is made. Raises StoreError when another process has it.
+
+        ``inherited``: the file of a lock that the process before this one shares. It is used if it is this store's,
+        and closed if not.
+        """
         path = store.with_name(f"{store.name}.lock")
         with store_errors(store, "opened"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            self.file = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+        if inherited is not None and os.path.sameopenfile(inherited, self.file):
+            os.close(self.file)
+            self.file = inherited
+            return
+        if inherited is not None:
+            os.close(inherited)
+        self._take(store)
+
+    def sign(self) -> None:
+        """Write into the file whose it is, for messages and for ``penstock restart``."""
+        os.truncate(self.file, 0)
+        os.pwrite(self.file, b"%d\n" % os.getpid(), 0)
+
+    def release(self) -> None:
+        """Let others have it."""
+        os.close(self.file)
+
+    def _take(self, store: Path) -> None:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._file, _LONGEST_PID).decode("ascii", "replace").strip()
+            holder = os.read(self.file, _LONGEST_PID).decode("ascii", "replace").strip()
             self.release()
             raise StoreError(
                 f"the store {store} is in use by another server (process {holder or 'unknown'}): stop that one first, "
@@ -42,9 +66,4 @@ class StoreLock:
                 extra={"store": str(store), "why": str(error)},
             )
         else:
-            os.truncate(self._file, 0)
-            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
-
-    def release(self) -> None:
-        """Let others have it."""
-        os.close(self._file)
+            self.sign()

@@ -64,6 +64,10 @@ class MemoryLedger:
         shares = sorted(self._shares_of(exchange_id), key=lambda share: (share.attempt_id, share.lever))
         return [*([row] if row else []), *self._attempts_of(exchange_id), *shares]
 
+    async def attempts(self, ids: Sequence[str]) -> Sequence[AttemptRow]:
+        """Those of these ids that there are."""
+        return [row for made in self._attempts.values() for id_, row in made.items() if id_ in ids]
+
     # --- within
 
     def _keep(self, kept: dict[str, Row], exchange_id: str, row: Row) -> None:

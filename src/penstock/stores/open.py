@@ -40,6 +40,7 @@ class _Wanted:
     on_lost: OnLost
     clock: Clock
     currency: str | None
+    inherited: int | None
 
 
 async def open_stores(
@@ -51,17 +52,21 @@ async def open_stores(
     on_lost: OnLost,
     clock: Clock,
     currency: str | None = None,
+    inherited: int | None = None,
 ) -> Stores:
     """Open, and create where there is none, the store at ``url``; a relative path is relative to ``directory``.
 
     ``max_answer_bytes`` bounds the exact cache; ``sync`` is ``ledger.sync``; ``on_lost`` gets ledger rows that will
-    never be written; ``currency`` is that of the amounts to come, None = there will be none. Raises StoreError, and
-    ConfigError when the ledger is kept in another currency.
+    never be written; ``currency`` is that of the amounts to come, None = there will be none; ``inherited`` is the file
+    of a lock that the process before this one shares. Raises StoreError, and ConfigError when the ledger is kept in
+    another currency.
     """
     scheme = url.partition(":")[0]
     if scheme not in _FACTORIES:
         raise StoreError(f"unknown store {url!r}: write {' or '.join(_FORMS)}")
-    return await _FACTORIES[scheme](_Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency))
+    return await _FACTORIES[scheme](
+        _Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency, inherited)
+    )
 
 
 @asynccontextmanager
@@ -155,7 +160,7 @@ async def _open_memory(wanted: _Wanted) -> Stores:
 
 async def _open_sqlite(wanted: _Wanted) -> Stores:
     path = sqlite_path(wanted.url, wanted.directory)
-    lock = StoreLock(path)
+    lock = StoreLock(path, wanted.inherited)
     try:
         prepare(path)
     except StoreError:
@@ -192,6 +197,7 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
         sweep=partial(_sweep, answers, results),
         close=close,
         description=str(path),
+        lock=lock,
     )
 
 

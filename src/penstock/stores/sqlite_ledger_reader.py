@@ -51,6 +51,13 @@ class SqliteLedgerReader:
         """Every exchange that is open, or has an open attempt, with all its attempts; oldest first."""
         return await self._reader.run(self._open_rows)
 
+    async def attempts(self, ids: Sequence[str]) -> Sequence[AttemptRow]:
+        """Those of these ids that there are; slow: there is no index on the id alone."""
+        named = {"ids": msgspec.json.encode(tuple(ids)).decode()}
+        query = self._queries["attempts_named"]
+        rows = await self._reader.run(lambda connection: connection.execute(query, named).fetchall())
+        return [read_attempt(row) for row in rows]
+
     async def posted(self, scope: str, since: float, until: float, excluding: Sequence[str]) -> Sequence[Posted]:
         """What attempts dispatched in [since, until) were charged, but for those in ``excluding`` when it looks.
 

@@ -194,3 +194,29 @@ async def test_an_unreadable_index_row_is_a_miss(reopen: Reopen) -> None:
         connection.execute("UPDATE answers SET tags = 'nonsense'")
     stores = await reopen()
     assert await stores.answers.get(key(1), NOW) is None
+
+
+async def test_who_hands_over_stores_nothing_more_behind(reopen: Reopen) -> None:
+    """What is stored after ``withdraw`` is served, and lost with the process; what was stored before is there."""
+    stores = await reopen()
+    stores.answers.put(key(1), ANSWER)
+    await stores.answers.withdraw()
+    stores.answers.put(key(2), ANSWER)
+    assert await stores.answers.get(key(2), NOW) == ANSWER
+    with closing(sqlite3.connect(reopen.path)) as connection:
+        assert connection.execute("SELECT key FROM answers").fetchall() == [(key(1),)]
+    stores.answers.resume()
+    stores.answers.put(key(3), ANSWER)
+    stores = await reopen()
+    assert [await stores.answers.get(key(number), NOW) for number in (1, 2, 3)] == [ANSWER, None, ANSWER]
+
+
+async def test_who_has_handed_over_answers_nothing(stores: Stores) -> None:
+    """Its successor may have purged it; without a successor after all it answers again."""
+    stores.answers.put(key(1), ANSWER)
+    stores.answers.retire()
+    stores.answers.put(key(2), ANSWER)
+    assert await stores.answers.get(key(1), NOW) is None
+    stores.answers.resume()
+    assert await stores.answers.get(key(1), NOW) == ANSWER
+    assert await stores.answers.get(key(2), NOW) is None

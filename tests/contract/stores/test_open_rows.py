@@ -228,3 +228,18 @@ async def test_open_rows_survive_the_process(reopen: Reopen) -> None:
     stores.ledger.append([OPEN_EXCHANGE, OPEN_ATTEMPT])
     stores = await reopen()
     assert await stores.ledger.open_rows() == [(OPEN_EXCHANGE, [OPEN_ATTEMPT])]
+
+
+async def test_whose_an_open_exchange_is(stores: Stores) -> None:
+    """The owner stands in the open row; what has ended belongs to nobody."""
+    mine = exchange_row("ex_1", outcome=OPEN, status=0, duration_s=0.0, owner="a-process")
+    assert await written(stores, [mine, OPEN_ATTEMPT]) == [mine, OPEN_ATTEMPT]
+    assert [exchange.owner for exchange, _ in await stores.ledger.open_rows()] == ["a-process"]
+    assert await written(stores, ENDED) == ENDED
+
+
+async def test_attempts_by_their_ids(stores: Stores) -> None:
+    """Those that there are, open or ended, and no other."""
+    await written(stores, ENDED, [exchange_row("ex_2", outcome=OPEN), attempt_row("at_2", "ex_2", outcome=OPEN)])
+    found = await stores.reader.attempts(["at_2", "at_1", "at_9"])
+    assert sorted((row.id, row.outcome) for row in found) == [("at_1", "ok"), ("at_2", OPEN)]

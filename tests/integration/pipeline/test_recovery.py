@@ -100,3 +100,14 @@ async def test_recovering_twice_changes_nothing() -> None:
     ledger.append([exchange(), attempt()])
     assert await recover(ledger, LoopClock(EPOCH + 60)) == 1
     assert await recover(ledger, LoopClock(EPOCH + 90)) == 0
+
+
+async def test_what_belongs_to_a_living_process_is_left_alone() -> None:
+    """While one takes over from another, each settles only what is left by neither."""
+    ledger = MemoryLedger()
+    rows: list[LedgerRow] = [exchange(owner="old"), attempt()]
+    ledger.append([*rows, exchange(id="req_2", owner="new"), attempt(id="att_2", exchange_id="req_2")])
+    assert await recover(ledger, LoopClock(EPOCH + 60), spare="old") == 1
+    assert [found.id for found, _ in await ledger.open_rows()] == ["req_1"]
+    assert await recover(ledger, LoopClock(EPOCH + 60), spare="new") == 1
+    assert await ledger.open_rows() == []

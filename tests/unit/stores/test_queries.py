@@ -8,7 +8,7 @@ import pytest
 from penstock.stores.queries import block_of, load_queries
 from penstock.stores.sqlite import connect, prepare
 
-NAMED = ("by", "scope", "excluding", "since", "until", "id", "key", "now", "tenant", "name", "at", "apart")
+NAMED = ("by", "scope", "excluding", "since", "until", "id", "key", "now", "tenant", "name", "at", "apart", "ids")
 """Every parameter that a statement names."""
 
 
@@ -21,7 +21,21 @@ def test_every_statement_is_one_the_schema_knows(noun: str, tmp_path_factory: py
         for name, sql in load_queries(noun).items():
             assert name.isidentifier()
             parameters = dict.fromkeys(
-                ("by", "scope", "excluding", "since", "until", "id", "key", "now", "tenant", "name", "at", "apart")
+                (
+                    "by",
+                    "scope",
+                    "excluding",
+                    "since",
+                    "until",
+                    "id",
+                    "key",
+                    "now",
+                    "tenant",
+                    "name",
+                    "at",
+                    "apart",
+                    "ids",
+                )
             )
             values = [None] * sql.count("?") if "?" in sql else parameters
             connection.execute(f"EXPLAIN {sql}", values)

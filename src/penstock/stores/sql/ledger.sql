@@ -5,9 +5,9 @@
 INSERT INTO exchanges (
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s, degraded, avoided_nano
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (at, id) DO UPDATE SET
     endpoint = excluded.endpoint,
     model = excluded.model,
@@ -35,7 +35,8 @@ ON CONFLICT (at, id) DO UPDATE SET
     first_byte_s = excluded.first_byte_s,
     overhead_s = excluded.overhead_s,
     degraded = excluded.degraded,
-    avoided_nano = excluded.avoided_nano
+    avoided_nano = excluded.avoided_nano,
+    owner = excluded.owner
 WHERE exchanges.outcome = 'open'
 
 -- name: insert_attempt
@@ -122,7 +123,7 @@ SELECT currency FROM exchanges ORDER BY at LIMIT 1
 SELECT
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s, degraded, avoided_nano
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner
 FROM exchanges
 WHERE at BETWEEN :since AND :until AND id = :id
 
@@ -134,6 +135,15 @@ SELECT
 FROM attempts
 WHERE exchange_id = :id
 ORDER BY started_at, id
+
+-- Looks at every row: for the rare end of a process that could not say what became of its calls.
+-- name: attempts_named
+SELECT
+    exchange_id, id, started_at, ended_at, provider, deployment, region, outcome, status, upstream_id,
+    input_miss, input_hit, cache_write, output, reasoning, estimated, charged_nano, currency, fx_rate,
+    charged_book_nano, price_source, held_nano, held_tokens, stops, overrun
+FROM attempts
+WHERE id IN (SELECT value FROM json_each(:ids))
 
 -- name: shares_of
 SELECT exchange_id, attempt_id, lever, amount_nano
