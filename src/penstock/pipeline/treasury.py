@@ -2,6 +2,9 @@
 
 Fails closed: what does not fit is not dispatched, and nothing is admitted before the accounts are known. The rules are
 ``core/bank.py``'s; here are the waiting, in order, and the history that the ledger tells.
+
+There is one bank. A process that hands over gives its accounts and holds to its successor, and from then on asks there
+before it spends (docs/adr/0011-a-successor-before-the-end.md).
 """
 
 import asyncio
@@ -114,6 +117,15 @@ class Treasury:
 
     # --- what one request may do
 
+    async def ready(self) -> None:
+        """Wait while the history of new budgets is read: before it is known, nothing can be measured against them.
+
+        What is asked and held without a wait after this is of the same accounts.
+        """
+        if self._adopting.locked():
+            async with self._adopting:
+                pass
+
     @property
     def has_ladder(self) -> bool:
         """Whether any budget steps down before it refuses."""
@@ -165,9 +177,7 @@ class Treasury:
 
         The instant whose windows it is held in, epoch seconds. Raises BudgetExceeded.
         """
-        if self._adopting.locked():
-            async with self._adopting:
-                pass
+        await self.ready()
         until = self._clock.monotonic() + wait_s
         while True:
             at = self._clock.now()

@@ -1,15 +1,19 @@
 """Budgets are walls: what fits is served, what does not is refused before it is sent, and nothing is overspent."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from penstock.core.budget import Payer
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow
 from penstock.core.usage import Usage
 from penstock.pipeline.exchange import Exchange
+from penstock.ports import Posted
+from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.asgi_client import Asking
-from tests.support.house import BASE, END_S, House, chat, message, open_house, settings_of
+from tests.support.house import BASE, END_S, House, KeptLedger, chat, message, open_house, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -387,6 +391,32 @@ async def test_a_new_budget_knows_what_was_spent_before_it() -> None:
         await house.gateway.adopt(settings_of())
         assert (await held.done()).status == 200
         assert house.gateway.treasury.standings() == []
+
+
+class SlowLedger(KeptLedger):
+    """It takes its time to say what was posted."""
+
+    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+        """Two seconds later."""
+        await asyncio.sleep(2)
+        return await super().posted(scope, since, until, excluding=excluding)
+
+
+async def test_what_is_left_of_a_new_budget_is_known_before_it_is_measured() -> None:
+    """Who asks while its history is read waits: what has been spent already is no room."""
+    async with open_house(kept=SlowLedger(MemoryLedger())) as house:
+        house.upstream.reply(usage=Usage(400, 0, 0, 300)).forever()
+        await house.answer(chat("before"))
+        treasury, before = house.gateway.treasury, house.now
+        adopting = asyncio.create_task(house.gateway.adopt(settings_of(budgets=[budget("1500 tokens")])))
+        await asyncio.sleep(1)
+        assert treasury.room(Payer()) == (None, 1500)
+        await treasury.ready()
+        assert treasury.room(Payer()) == (None, 800)
+        assert house.now - before == pytest.approx(2)
+        await adopting
+        await treasury.ready()
+        assert house.now - before == pytest.approx(2)
 
 
 async def test_counting_tokens_is_free() -> None:
