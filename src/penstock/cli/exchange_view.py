@@ -8,7 +8,7 @@ from penstock.core.money import DECIMALS, format_amount
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
 
-_BOOK: Final = ("baseline_nano", "cost_nano", "charged_book_nano", "amount_nano")
+_BOOK: Final = ("baseline_nano", "cost_nano", "avoided_nano", "charged_book_nano", "held_nano", "amount_nano")
 """Amounts in the book currency; ``charged_nano`` is in the provider's."""
 
 _TIMES: Final = ("at", "started_at", "ended_at")
