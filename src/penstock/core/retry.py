@@ -1,8 +1,11 @@
 """When and where to call again: a schedule, and a budget that keeps retries from becoming the outage.
 
 The schedule (DESIGN part 5, rule 6): another deployment at once; the same one after 1 s, 2 s, 4 s (+-20 %), or after
-the provider's Retry-After where that is longer. The budget is a share of the requests of the last seconds plus a small
-floor, so an outage costs at most that share more calls.
+the provider's Retry-After where that is longer. The budget is a share of the requests of the last seconds, or a small
+floor where that is more, so an outage costs at most that share more calls.
+
+Above ``FLOOR`` / (share x ``WINDOW_S``) requests a second (5 at a share of 0.2) calls are over any time at most
+(1 + share) x requests + ``FLOOR``, all causes and hedges together. Below, the floor holds: one more call a second.
 """
 
 from collections import deque
@@ -15,7 +18,11 @@ from penstock.errors import Retry
 JITTER = 0.2
 WINDOW_S = 10.0
 FLOOR = 10
-"""Retries that are always allowed per window, so that a quiet gateway may retry at all."""
+"""Retries that are always allowed per window, so that a quiet gateway may retry at all. Not added to the share: at 20
+requests a second that alone would be 5 % more."""
+HEDGE_FLOOR = 1
+HEDGE_PART = 0.5
+"""Of the share: hedges leave the rest to failures."""
 
 
 class Schedule(NamedTuple):
@@ -73,26 +80,47 @@ def next_step(targets: Sequence[Target], made: Sequence[Made], schedule: Schedul
 
 
 class RetryBudget:
-    """Retries as a share of the requests of the last ``WINDOW_S`` seconds, plus ``FLOOR``."""
+    """Calls beyond the first as a share of the requests of the last ``WINDOW_S`` seconds, or ``FLOOR``."""
 
     def __init__(self, share: float) -> None:
         """``share``: 0.2 = one retry for every five requests; it may change at any time."""
         self.share = share
         self._requests: deque[float] = deque()
         self._retries: deque[float] = deque()
+        self._hedges: deque[float] = deque()
 
     def request(self, now: float) -> None:
         """Count a request."""
         self._requests.append(now)
-        while self._requests[0] <= now - WINDOW_S:
-            self._requests.popleft()
+        _forget(self._requests, now)
 
     def retry(self, now: float) -> bool:
         """Take one retry if the budget holds it."""
-        for counted in (self._requests, self._retries):
-            while counted and counted[0] <= now - WINDOW_S:
-                counted.popleft()
-        if len(self._retries) + 1 > self.share * len(self._requests) + FLOOR:
+        if self._left(now) < 1:
             return False
         self._retries.append(now)
         return True
+
+    def hedge(self, now: float) -> bool:
+        """Take one hedge if the budget holds it: what a retry takes a hedge cannot, and the other way round."""
+        if self.hedges_left(now) < 1:
+            return False
+        self._hedges.append(now)
+        return True
+
+    def hedges_left(self, now: float) -> int:
+        """Hedges that it holds now, at most ``HEDGE_PART`` of the share."""
+        left = self._left(now)
+        allowed = max(HEDGE_PART * self.share * len(self._requests), HEDGE_FLOOR)
+        return min(left, int(allowed) - len(self._hedges))
+
+    def _left(self, now: float) -> int:
+        for counted in (self._requests, self._retries, self._hedges):
+            _forget(counted, now)
+        allowed = max(self.share * len(self._requests), FLOOR)
+        return int(allowed) - len(self._retries) - len(self._hedges)
+
+
+def _forget(counted: deque[float], now: float) -> None:
+    while counted and counted[0] <= now - WINDOW_S:
+        counted.popleft()
