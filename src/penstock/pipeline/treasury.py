@@ -11,7 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
 
 from penstock.core.bank import Bank, Claim, Fit
 from penstock.core.budget import STEPS, Budget, Payer, Place, places
@@ -33,6 +35,36 @@ class Cost(NamedTuple):
 
     nano: int | None
     tokens: int
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """A bank on its way to another process."""
+
+    budgets: Sequence[str] = ()
+    """Whose accounts are all here, by ``Budget.id``; what others spent is for the ledger to tell."""
+    posted: Sequence[tuple[Place, int]] = ()
+    holds: Mapping[str, Sequence[tuple[Place, int]]] = {}
+    """By attempt id."""
+
+
+class MovedError(Exception):
+    """The bank moved while somebody waited for it: ask again."""
+
+
+class Heir(Protocol):
+    """The process that has the bank now."""
+
+    async def hold(self, attempt_id: str, payer: Payer, cost: Cost, wait_s: float) -> float:
+        """As ``Treasury.hold``. Raises MovedError too, when the bank is back here."""
+        ...
+
+    def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
+        """Whether that much more is held; False also while that is asked: ask again."""
+        ...
+
+    def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
+        """As ``Treasury.settle``."""
+        ...
 
 
 class _Waiter:
@@ -67,6 +99,8 @@ class Treasury:
         self._settled: list[str] | None = None
         self._adopting = asyncio.Lock()
         self._told: set[tuple[Place, float]] = set()
+        self._heir: Heir | None = None
+        self._inherited: frozenset[str] = frozenset()
 
     # --- which budgets there are
 
@@ -76,9 +110,9 @@ class Treasury:
         Raises StoreError when it cannot be read: then what held before still holds.
         """
         async with self._adopting:
-            known = {budget.id for budget in self.budgets}
+            known = {budget.id for budget in self.budgets} | self._inherited
             new = [budget for budget in budgets if budget.id not in known]
-            before, self.budgets, self._settled = self.budgets, tuple(budgets), []
+            before, self.budgets, self._settled = self.budgets, tuple(budgets), list(self.bank.holds())
             try:
                 histories = [await self._history(budget, self._settled) for budget in new]
             except BaseException:
@@ -88,6 +122,7 @@ class Treasury:
                 self._settled = None
             for place, amount in (item for history in histories for item in history.items()):
                 self.bank.post(place, amount)
+            self._inherited = frozenset()
             self._relimit()
             for gone in known - {budget.id for budget in budgets}:
                 self.bank.forget(gone)
@@ -114,6 +149,32 @@ class Treasury:
                 for claim in waiter.claims
                 if claim.place.budget in by_id
             ]
+
+    # --- which process has the bank
+
+    def hand_over(self, heir: Heir) -> Moved:
+        """Everything goes to ``heir``, and whoever spends asks there from now on; after ``ready``."""
+        self._heir = heir
+        for waiter in {waiter: None for line in self._lines.values() for waiter in line}:
+            if not waiter.turn.done():
+                waiter.turn.set_exception(MovedError())
+        return Moved(
+            [budget.id for budget in self.budgets],
+            [(place, account.posted) for place, account in self.bank.accounts().items() if account.posted],
+            {id_: list(held.items()) for id_, held in self.bank.holds().items()},
+        )
+
+    def take_back(self) -> None:
+        """There is no heir after all. It has spent nothing itself, and what was asked of it is booked here too."""
+        self._heir = None
+
+    def take_over(self, moved: Moved) -> None:
+        """Go on with what another process had; before ``adopt``."""
+        for place, amount in moved.posted:
+            self.bank.post(place, amount)
+        for attempt_id, held in moved.holds.items():
+            self.bank.hold(attempt_id, [Claim(place, amount, limit=amount) for place, amount in held])
+        self._inherited = frozenset(moved.budgets)
 
     # --- what one request may do
 
@@ -177,9 +238,23 @@ class Treasury:
 
         The instant whose windows it is held in, epoch seconds. Raises BudgetExceeded.
         """
-        await self.ready()
         until = self._clock.monotonic() + wait_s
         while True:
+            try:
+                if self._heir is None:
+                    return await self._hold_here(attempt_id, payer, cost, until)
+                at = await self._heir.hold(attempt_id, payer, cost, max(0.0, until - self._clock.monotonic()))
+            except MovedError:
+                continue
+            self.bank.hold(attempt_id, self._claims(payer, cost, at))
+            return at
+
+    async def _hold_here(self, attempt_id: str, payer: Payer, cost: Cost, until: float) -> float:
+        """``until``: monotonic time. Raises MovedError when the bank moves meanwhile."""
+        while True:
+            await self.ready()
+            if self._heir is not None:
+                raise MovedError
             at = self._clock.now()
             claims = self._claims(payer, cost, at)
             fit, blocking = self.bank.fit(claims)
@@ -209,10 +284,13 @@ class Treasury:
             for claim in self._claims(payer, more, self._clock.now())
             if claim.place[:2] in held
         ]
-        if self.bank.fit(claims)[0] is not Fit.NOW:
-            return False
-        self.bank.top_up(attempt_id, claims)
-        return True
+        if self._heir is not None:
+            fits = self._heir.top_up(attempt_id, payer, more)
+        else:
+            fits = self.bank.fit(claims)[0] is Fit.NOW
+        if fits:
+            self.bank.top_up(attempt_id, claims)
+        return fits
 
     def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
         """Post what an attempt dispatched at ``at`` (epoch seconds) cost, once, and let those go on who waited."""
@@ -224,9 +302,19 @@ class Treasury:
         places = {place[:2]: place for place in held}  # in the windows in which it was held
         billed = {places.get(place[:2], place): _in_unit(budget, cost) for budget, place in self._places(payer, at)}
         self.bank.settle(attempt_id, billed)
+        if self._heir is not None:
+            self._heir.settle(attempt_id, payer, at, cost)
+            return
         self._alert(billed)
         if self._lines:
             self._serve(billed)
+
+    def _release(self, attempt_id: str) -> None:
+        if attempt_id not in self.bank.holds():
+            return
+        self.bank.release(attempt_id)
+        if self._heir is not None:
+            self._heir.settle(attempt_id, Payer(), self._clock.now(), Cost(0, 0))
 
     # --- the line
 
@@ -237,8 +325,7 @@ class Treasury:
         try:
             blocking = await waiter.turn
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.result() is None:
-                self.bank.release(waiter.attempt_id)
+            self._release(waiter.attempt_id)
             raise
         finally:
             timer.cancel()
