@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.background.recovery import recover
@@ -13,10 +13,11 @@ from penstock.config.fixed import in_force, needs_restart
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import ProviderSettings, Settings
+from penstock.core.budget import Payer
 from penstock.core.budget_report import used_ratios
 from penstock.core.pricebook import PriceBook
 from penstock.core.reconcile import Balance
-from penstock.core.records import LedgerRow
+from penstock.core.records import OPEN, ExchangeRow, LedgerRow
 from penstock.core.retry import RetryBudget
 from penstock.errors import ConfigError
 from penstock.observe.logs import ledger_rows_lost
@@ -38,7 +39,7 @@ from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
-from penstock.pipeline.treasury import Treasury
+from penstock.pipeline.treasury import Cost, Moved, Treasury
 from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
 from penstock.providers import balance
 from penstock.providers.http import HttpTransport
@@ -52,6 +53,8 @@ log = logging.getLogger(__name__)
 REFRESH_KEYS_S = 1.0
 JOURNAL_S = 1.0
 SWEEP_S = 30.0
+_OWNER_DIGITS = 8
+"""Of chance: there are no more than two owners at a time."""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,8 @@ class Gateway:
         self.pepper = pepper
         self.clock = world.clock
         self.ids: Ids = world.ids or TimeIds(world.clock.now)
+        self.owner = self.ids.new("own")[-_OWNER_DIGITS:]
+        """The name of this process in rows that are open."""
         self.standing = Standing(RetryBudget(settings.retry.budget))
         self.keyring = KeyRing(pepper, settings.keys)
         self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert)
@@ -124,13 +129,32 @@ class Gateway:
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
         ]
 
-    async def start(self) -> None:
-        """Settle what a dead process left, read the keys and the budgets, and start the background loops."""
-        await recover(self.stores.ledger, self.clock)
+    async def start(self, moved: Moved | None = None) -> None:
+        """Settle what a dead process left, read the keys and the budgets, and start the background loops.
+
+        ``moved``: the bank of the process that this one takes over from, which is still at work on what it has begun;
+        when it has ended, ``bury`` it.
+        """
+        if moved is None:
+            await recover(self.stores.ledger, self.clock)
+        else:
+            self.treasury.take_over(moved)
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
         for ticker in self._tickers:
             ticker.start()
+
+    async def bury(self, held: Collection[str]) -> None:
+        """The process before this one has ended: settle what it left open, and book what it never said of ``held``."""
+        await recover(self.stores.ledger, self.clock, spare=self.owner)
+        found = {row.id: row for row in (await self.stores.reader.attempts(sorted(held)) if held else ())}
+        for attempt_id in held:
+            row = found.get(attempt_id)
+            if row is None or row.outcome == OPEN:  # it was never durable, so it was never made
+                self.treasury.settle(attempt_id, Payer(), self.clock.now(), Cost(0, 0))
+                continue
+            payer = _payer(await self.stores.reader.exchange(row.exchange_id))
+            self.treasury.settle(attempt_id, payer, row.started_at, Cost(row.charged_book_nano, row.usage.total))
 
     async def close(self) -> None:
         """Stop the loops, flush the ledger, close every connection."""
@@ -204,6 +228,7 @@ class Gateway:
             calibrated=settings.bound == "calibrated",
             strict=settings.ledger.on_failure == "refuse",
             reached=self._world.reached,
+            owner=self.owner,
         )
         stages: list[Stage] = [
             Record(clock, stores.ledger, self.metrics, accounts, self._status_of),
@@ -254,6 +279,13 @@ class Gateway:
                 log.warning("price book", extra={"why": warning})
 
 
+def _payer(rows: Sequence[LedgerRow]) -> Payer:
+    """Whose money an exchange was."""
+    asked = next(row for row in rows if isinstance(row, ExchangeRow))
+    tags = tuple(f"{name}={value}" for name, value in asked.tags.items())
+    return Payer(asked.team, asked.key_name, asked.user, asked.model, tags)
+
+
 def _exact_is_on(settings: Settings) -> bool:
     """Somewhere at least: a model, key or tag may have what the rest has not."""
     cache = settings.cache
@@ -262,10 +294,13 @@ def _exact_is_on(settings: Settings) -> bool:
     return bool(cache.exact_ttl_s or any(exact.ttl_s for exact in overrides))
 
 
-async def open_gateway(settings: Settings, status_of: StatusOf, world: World | None = None) -> Gateway:
+async def open_gateway(
+    settings: Settings, status_of: StatusOf, world: World | None = None, *, lock: int | None = None
+) -> Gateway:
     """Open the stores and build the gateway; call ``start`` before and ``close`` after serving.
 
-    ``status_of``: the HTTP status of an error, for the ledger. Raises ConfigError, StoreError.
+    ``status_of``: the HTTP status of an error, for the ledger. ``lock``: the file of the store's lock, when the process
+    before this one shares it. Raises ConfigError, StoreError.
     """
     world = world or World()
     metrics = Metrics(settings)
@@ -282,6 +317,7 @@ async def open_gateway(settings: Settings, status_of: StatusOf, world: World | N
         on_lost=on_lost,
         clock=world.clock,
         currency=settings.currency,
+        inherited=lock,
     )
     pepper = open_pepper(settings)
     book = world.book or load_book()
