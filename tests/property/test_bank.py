@@ -112,6 +112,14 @@ class BankMachine(RuleBasedStateMachine):
             if place.start < 30.0 and place not in held:
                 self.posted.pop(place, None)
 
+    @rule(budget=st.sampled_from(sorted({place.budget for place in PLACES})))
+    def delete(self, budget: str) -> None:
+        """A budget goes: nothing of it stays posted, and what is held stays pending."""
+        self.bank.forget(budget)
+        for place in PLACES:
+            if place.budget == budget:
+                self.posted.pop(place, None)
+
     def used(self, place: Place) -> int:
         """By the model."""
         return self.posted[place] + sum(held[place] for held in self.held.values())

@@ -124,12 +124,19 @@ class Bank:
             self._open(place).posted += amount
 
     def forget(self, budget: str | None = None, *, before: float | None = None) -> None:
-        """Drop the accounts of one budget, and of windows that began before an instant; what is held stays."""
+        """Drop the accounts of one budget, or those of windows that began before an instant; what is held stays.
+
+        Of a budget that is dropped as a whole nothing stays posted: should it come back, the ledger tells.
+        """
         held = {place for hold in self._holds.values() for place in hold}
         for place in list(self._accounts):
             of_it = budget is None or place.budget == budget
-            if of_it and (before is None or place.start < before) and place not in held:
+            if not of_it or (before is not None and place.start >= before):
+                continue
+            if place not in held:
                 del self._accounts[place]
+            elif before is None:
+                self._accounts[place].posted = 0
 
     def _open(self, place: Place) -> Account:
         account = self._accounts.get(place)

@@ -67,14 +67,25 @@ class Heir(Protocol):
         ...
 
 
+class Asked(NamedTuple):
+    """What somebody wants to hold, and when it was asked for."""
+
+    payer: Payer
+    cost: Cost
+    at: float
+
+
 class _Waiter:
     """Who waits for holds of others to end."""
 
-    __slots__ = ("attempt_id", "claims", "turn")
+    __slots__ = ("asked", "attempt_id", "claims", "lines", "turn")
 
-    def __init__(self, attempt_id: str, claims: Sequence[Claim]) -> None:
+    def __init__(self, attempt_id: str, asked: Asked, claims: Sequence[Claim]) -> None:
         self.attempt_id = attempt_id
+        self.asked = asked
         self.claims = claims
+        self.lines: dict[Place, None] = {}
+        """Where it stands, also when that budget is gone."""
         self.turn: asyncio.Future[Claim | None] = asyncio.get_running_loop().create_future()
 
     def give_up(self) -> None:
@@ -141,14 +152,10 @@ class Treasury:
             span = budget.span(span.end)
 
     def _relimit(self) -> None:
-        """Who waits, waits for what the limits are now."""
-        by_id = {budget.id: budget for budget in self.budgets}
-        for waiter in {waiter for line in self._lines.values() for waiter in line}:
-            waiter.claims = [
-                claim._replace(limit=by_id[claim.place.budget].limit_of(claim.place.value))
-                for claim in waiter.claims
-                if claim.place.budget in by_id
-            ]
+        """Who waits, waits for what the budgets are now, those that came meanwhile included."""
+        for waiter in dict.fromkeys(waiter for line in self._lines.values() for waiter in line):
+            waiter.claims = self._claims(*waiter.asked)
+            self._line_up(waiter)
 
     # --- which process has the bank
 
@@ -265,7 +272,8 @@ class Treasury:
                 return at
             left_s = until - self._clock.monotonic()
             try:
-                await self._wait(_Waiter(attempt_id, claims), min(left_s, self._reset_in_s(payer, at)))
+                waiter = _Waiter(attempt_id, Asked(payer, cost, at), claims)
+                await self._wait(waiter, min(left_s, self._reset_in_s(payer, at)))
             except BudgetExceeded:
                 if self._clock.monotonic() >= until:
                     raise
@@ -319,8 +327,7 @@ class Treasury:
     # --- the line
 
     async def _wait(self, waiter: _Waiter, wait_s: float) -> None:
-        for claim in waiter.claims:
-            self._lines.setdefault(claim.place, {})[waiter] = None
+        self._line_up(waiter)
         timer = self._clock.later(wait_s, waiter.give_up)
         try:
             blocking = await waiter.turn
@@ -333,16 +340,20 @@ class Treasury:
         if blocking is not None:
             raise self._over(blocking)
 
+    def _line_up(self, waiter: _Waiter) -> None:
+        """In the line of every account that it claims; where it stands already, it keeps its place."""
+        for claim in waiter.claims:
+            self._lines.setdefault(claim.place, {})[waiter] = None
+            waiter.lines[claim.place] = None
+
     def _leave(self, waiter: _Waiter) -> None:
         """Out of every line; who is first now may go on."""
-        mine = [claim.place for claim in waiter.claims if waiter in self._lines.get(claim.place, ())]
-        for place in mine:
+        for place in waiter.lines:
             line = self._lines[place]
             del line[waiter]
             if not line:
                 del self._lines[place]
-        if mine:
-            self._serve(mine)
+        self._serve(waiter.lines)
 
     def _serve(self, changed: Iterable[Place]) -> None:
         """Let those go on, in order, who are first in all their lines and fit; refuse whom nothing helps any more."""
