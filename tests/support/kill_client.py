@@ -12,6 +12,7 @@ from typing import Any
 from tests.support.bill_provider_words import prompt_of
 
 PATIENCE_S = 30.0
+PATH = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +60,23 @@ class Told:
         return json.loads(self.body)
 
 
-async def ask(port: int, question: Question) -> Told:
+async def ask(port: int, question: Question, path: str = PATH) -> Told:
     """Ask on loopback, and take what comes until its end, however that comes."""
     told = Told(question)
     with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(_request(port, question))
+            writer.write(_request(port, question, path))
             await asyncio.wait_for(_take(reader, told), PATIENCE_S)
         finally:
             writer.close()
     return told
 
 
-def _request(port: int, question: Question) -> bytes:
+def _request(port: int, question: Question, path: str) -> bytes:
     body = question.body
     lines = [
-        "POST /v1/chat/completions HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         f"host: 127.0.0.1:{port}",
         "content-type: application/json",
         f"content-length: {len(body)}",
