@@ -6,7 +6,7 @@ Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -223,6 +223,15 @@ class AnswerCache(Protocol):
         ...
 
 
+class PostedQuery(NamedTuple):
+    """The charges of attempts dispatched in [since, until), epoch seconds, by value of ``scope``."""
+
+    scope: str
+    """One of ``core/budget.SCOPES``."""
+    since: float
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Posted:
     """What one scope value spent: nano-units of the book currency, and tokens as billed."""
@@ -252,8 +261,8 @@ class Ledger(Protocol):
         """Every exchange that is open, or has an open attempt, with all its attempts: what a dead process left."""
         ...
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged, by value of ``scope`` (``core/budget.SCOPES``).
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
+        """What each query asks for, by value, all of one moment: to ask for several costs little more than for one.
 
         Open attempts are left out, and those whose ids stand in ``excluding`` at the moment the question is asked of
         the store: a caller that adds to it every attempt it settles from before the call on counts none twice.
@@ -314,7 +323,7 @@ class LedgerReader(Protocol):
         """Those of these ids that there are; slow."""
         ...
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
         """As ``Ledger.posted``."""
         ...
 

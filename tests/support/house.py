@@ -32,7 +32,7 @@ from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, Shar
 from penstock.pipeline.keyring import digest_key
 from penstock.pipeline.teller import Tokenizer
 from penstock.pipeline.treasury import Treasury
-from penstock.ports import Ledger, Posted
+from penstock.ports import Ledger, Posted, PostedQuery
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
 from penstock.server.app import DataPlane
@@ -94,9 +94,9 @@ class KeptLedger:
         """What the ledger behind says."""
         return await self._behind.open_rows()
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
         """What the ledger behind says."""
-        return await self._behind.posted(scope, since, until, excluding=excluding)
+        return await self._behind.posted(queries, excluding=excluding)
 
 
 class House:

@@ -6,7 +6,7 @@ store.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,8 +22,9 @@ from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.core.budget import SCOPES, STEPS, Budget
 from penstock.core.budget_report import BudgetStanding, budget_rows, open_holds, standings
-from penstock.core.windows import WINDOWS
-from penstock.ports import BudgetRecord, LedgerReader
+from penstock.core.records import AttemptRow, ExchangeRow
+from penstock.core.windows import WINDOWS, Span
+from penstock.ports import BudgetRecord, LedgerReader, Posted, PostedQuery
 from penstock.providers.registry import KINDS
 from penstock.stores.open import open_budgets, open_reader
 
@@ -142,14 +143,28 @@ async def _show(settings: Settings, name: str | None, value: str | None) -> list
         if not found:
             raise _unknown(name)
     async with open_reader(settings.store, settings.directory) as reader:
-        return [standing for budget in found for standing in await _standings(reader, budget, value, now)]
+        return await _read(reader, found, value, now)
 
 
-async def _standings(reader: LedgerReader, budget: Budget, value: str | None, now: float) -> list[BudgetStanding]:
+async def _read(reader: LedgerReader, found: Sequence[Budget], value: str | None, now: float) -> list[BudgetStanding]:
     """First what is open, then what is posted: what ends between the two is counted twice, never not at all."""
-    span = budget.span(now)
-    pending = open_holds(budget, span, await reader.open_rows())
-    posted = await reader.posted(budget.scope, span.start, span.end, excluding=())
+    left_open = await reader.open_rows()
+    posted = await reader.posted([PostedQuery(budget.scope, *budget.span(now)) for budget in found], excluding=())
+    return [
+        standing
+        for budget, rows in zip(found, posted, strict=True)
+        for standing in _standings(budget, budget.span(now), value, left_open, rows)
+    ]
+
+
+def _standings(
+    budget: Budget,
+    span: Span,
+    value: str | None,
+    left_open: Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]],
+    posted: Sequence[Posted],
+) -> list[BudgetStanding]:
+    pending = open_holds(budget, span, left_open)
     used = {each.value: each.amount_nano if budget.unit == "money" else each.tokens for each in posted}
     asked_for = {} if value is None or budget.scope == "global" else {value: 0}
     return standings(budget, span, asked_for | {each: amount for each, amount in used.items() if amount}, pending)

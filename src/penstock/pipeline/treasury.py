@@ -9,7 +9,7 @@ before it spends (docs/adr/0011-a-successor-before-the-end.md).
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ from penstock.core.budget_report import BudgetStanding, standings
 from penstock.core.money import format_amount
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import BudgetExceeded
-from penstock.ports import Clock, Ledger
+from penstock.ports import Clock, Ledger, PostedQuery
 
 log = logging.getLogger(__name__)
 
@@ -125,13 +125,13 @@ class Treasury:
             new = [budget for budget in budgets if budget.id not in known]
             before, self.budgets, self._settled = self.budgets, tuple(budgets), list(self.bank.holds())
             try:
-                histories = [await self._history(budget, self._settled) for budget in new]
+                history = await self._history(new, self._settled)
             except BaseException:
                 self.budgets = before
                 raise
             finally:
                 self._settled = None
-            for place, amount in (item for history in histories for item in history.items()):
+            for place, amount in history.items():
                 self.bank.post(place, amount)
             self._inherited = frozenset()
             self._relimit()
@@ -139,17 +139,18 @@ class Treasury:
                 self.bank.forget(gone)
             self._serve(list(self._lines))
 
-    async def _history(self, budget: Budget, settled: Sequence[str]) -> Mapping[Place, int]:
-        """Of this window and of those that the clock may step into: it may be wrong now, or have been wrong before."""
-        now, history = self._clock.now(), dict[Place, int]()
-        span = budget.span(now - STEPS_S)
-        while True:
-            for row in await self._ledger.posted(budget.scope, span.start, span.end, excluding=settled):
-                place = Place(budget.id, row.value, span.start)
-                history[place] = row.amount_nano if budget.unit == "money" else row.tokens
-            if span.end > now + STEPS_S:
-                return history
-            span = budget.span(span.end)
+    async def _history(self, budgets: Sequence[Budget], settled: Sequence[str]) -> Mapping[Place, int]:
+        """What is posted on all their accounts, in one reading of the ledger."""
+        now = self._clock.now()
+        asked = [(budget, PostedQuery(budget.scope, *span)) for budget in budgets for span in _spans(budget, now)]
+        queries = list(dict.fromkeys(query for _, query in asked))
+        answers = await self._ledger.posted(queries, excluding=settled) if queries else []
+        found = dict(zip(queries, answers, strict=True))
+        return {
+            Place(budget.id, row.value, query.since): row.amount_nano if budget.unit == "money" else row.tokens
+            for budget, query in asked
+            for row in found[query]
+        }
 
     def _relimit(self) -> None:
         """Who waits, waits for what the budgets are now, those that came meanwhile included."""
@@ -463,6 +464,15 @@ class Treasury:
                         "alert": fraction,
                     }
                     log.warning("a budget nears its limit", extra=told)
+
+
+def _spans(budget: Budget, now: float) -> Iterator[Span]:
+    """The window now and those that the clock may step into: it may be wrong now, or have been wrong before."""
+    span = budget.span(now - STEPS_S)
+    yield span
+    while span.end <= now + STEPS_S:
+        span = budget.span(span.end)
+        yield span
 
 
 def _in_unit(budget: Budget, cost: Cost) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import Posted, SpendQuery, SpendRow
-from penstock.stores.posted import by_value, check_scope
+from penstock.ports import Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.rows import tags_text
 from penstock.stores.spend import QUARTER_S, check_query, grouped
 
@@ -45,11 +45,11 @@ class MemoryLedger:
         exchanges = sorted((self._exchanges[id_] for id_ in self._open), key=lambda row: (row.at, row.id))
         return [(exchange, self._attempts_of(exchange.id)) for exchange in exchanges]
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged. Raises StoreError for an unknown scope."""
-        check_scope(scope)
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
+        """What attempts were charged, for each query. Raises StoreError for an unknown scope."""
+        check_scopes(queries)
         excluded = frozenset(excluding)
-        return by_value(scope, self._charges(scope, since, until, excluded))
+        return [by_value(query.scope, self._charges(*query, excluded)) for query in queries]
 
     # --- the port LedgerReader
 

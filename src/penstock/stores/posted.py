@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from penstock.core.budget import SCOPES
 from penstock.errors import StoreError
-from penstock.ports import Posted
+from penstock.ports import Posted, PostedQuery
 from penstock.stores.rows import read_tags
 
 
-def check_scope(scope: str) -> None:
+def check_scopes(queries: Iterable[PostedQuery]) -> None:
     """Raises StoreError for a scope that no budget has."""
-    if scope not in SCOPES:
-        raise StoreError(f"there is no scope {scope!r}: one of {', '.join(SCOPES)}")
+    for query in queries:
+        if query.scope not in SCOPES:
+            raise StoreError(f"there is no scope {query.scope!r}: one of {', '.join(SCOPES)}")
 
 
 def by_value(scope: str, buckets: Iterable[Posted]) -> Sequence[Posted]:

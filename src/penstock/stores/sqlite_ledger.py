@@ -17,7 +17,7 @@ from typing import Final
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.errors import StoreError
-from penstock.ports import Posted
+from penstock.ports import Posted, PostedQuery
 from penstock.stores.sqlite import savepoint, transaction
 from penstock.stores.sqlite_inserts import Inserts
 from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
@@ -113,10 +113,10 @@ class SqliteLedger:
         await self.flush()
         return await self._reader.open_rows()
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged, by value of ``scope``. Raises StoreError."""
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
+        """What attempts were charged, for each query. Raises StoreError."""
         await self.flush()
-        return await self._reader.posted(scope, since, until, excluding)
+        return await self._reader.posted(queries, excluding=excluding)
 
     def give_up(self, reason: str) -> None:
         """Hand what is still waiting to ``on_lost``; for the end, when there is no next time."""

@@ -1,14 +1,14 @@
 """Questions to a SQLite ledger, each in one consistent view of it, whether a server runs or not."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
-from penstock.ports import Posted, SpendQuery, SpendRow
-from penstock.stores.posted import by_value, check_scope
+from penstock.ports import Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.queries import load_queries
 from penstock.stores.rows import read_attempt, read_exchange, read_share
 from penstock.stores.spend import check_query, grouped
@@ -18,6 +18,9 @@ _ID_TIME: Final = 12
 """Hex digits of milliseconds that our names begin with (clock.TimeIds)."""
 _NEAR_S: Final = 60.0
 _EVER: Final = 1e18
+PIECE_ROWS: Final = 20_000
+"""Exchanges whose charges are summed up at a time: some MB; ten times as many are hardly faster."""
+_NOTHING: Final = Posted("", 0, 0)
 _APART_S: Final = 86_400.0
 """How far an attempt's dispatch may be from its exchange's arrival, either way: more than deadlines allow, so that only
 a clock that is set by more than a day meanwhile tells otherwise."""
@@ -33,8 +36,10 @@ async def book_currency(reader: SqliteReader) -> str | None:
 class SqliteLedgerReader:
     """The port LedgerReader, whether a server runs or not."""
 
-    def __init__(self, reader: SqliteReader) -> None:
+    def __init__(self, reader: SqliteReader, piece_rows: int = PIECE_ROWS) -> None:
+        """``piece_rows``: how many exchanges are summed up at a time."""
         self._reader = reader
+        self._piece_rows = piece_rows
         self._queries = load_queries("ledger")
 
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
@@ -58,23 +63,40 @@ class SqliteLedgerReader:
         rows = await self._reader.run(lambda connection: connection.execute(query, named).fetchall())
         return [read_attempt(row) for row in rows]
 
-    async def posted(self, scope: str, since: float, until: float, excluding: Sequence[str]) -> Sequence[Posted]:
-        """What attempts dispatched in [since, until) were charged, but for those in ``excluding`` when it looks.
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
+        """What attempts were charged, for each query, but for those in ``excluding`` when it looks.
 
         Raises StoreError for an unknown scope, or an unreadable store.
         """
-        check_scope(scope)
-        bounds = {"scope": scope, "since": since, "until": until, "apart": _APART_S}
-        return by_value(scope, await self._reader.run(lambda connection: self._posted(connection, bounds, excluding)))
+        check_scopes(queries)
+        found = await self._reader.run(lambda connection: self._posted(connection, queries, excluding))
+        return [by_value(query.scope, buckets) for query, buckets in zip(queries, found, strict=True)]
 
     def _posted(
-        self, connection: sqlite3.Connection, bounds: dict[str, Any], excluding: Sequence[str]
-    ) -> Sequence[Posted]:
+        self, connection: sqlite3.Connection, queries: Sequence[PostedQuery], excluding: Sequence[str]
+    ) -> Sequence[Iterable[Posted]]:
         """First the view of the store is fixed, then the exclusions are read: who is in the one is in the other."""
         connection.execute(self._queries["fix_view"]).fetchone()
-        named = {**bounds, "excluding": msgspec.json.encode(tuple(excluding)).decode()}
-        rows = connection.execute(self._queries["posted"], named)
-        return [Posted(str(value), amount_nano, tokens) for value, amount_nano, tokens in rows]
+        asked = [query._replace(until=min(query.until, _EVER)) for query in queries]
+        first = min((query.since for query in asked), default=0.0)
+        last = max((query.until for query in asked), default=0.0)
+        named = {"asked": _json(asked), "excluding": _json(tuple(excluding)), "first": first, "last": last}
+        sums: list[dict[str, Posted]] = [{} for _ in asked]
+        for since, until in self._pieces(connection, first - _APART_S, last + _APART_S):
+            rows = connection.execute(self._queries["posted"], {**named, "since": since, "until": until})
+            for place, value, amount_nano, tokens in rows:
+                before = sums[place].get(value, _NOTHING)
+                sums[place][value] = Posted(value, before.amount_nano + amount_nano, before.tokens + tokens)
+        return [found.values() for found in sums]
+
+    def _pieces(self, connection: sqlite3.Connection, since: float, until: float) -> Iterator[tuple[float, float]]:
+        """[since, until) in pieces of some thousand exchanges: what is sorted of one stays small."""
+        while since < until:
+            named = {"since": since, "until": until, "rows": self._piece_rows}
+            row = connection.execute(self._queries["piece"], named).fetchone()
+            end = until if row is None else float(row[0])
+            yield since, end
+            since = end
 
     def _open_rows(self, connection: sqlite3.Connection) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
         found = []
@@ -103,6 +125,10 @@ class SqliteLedgerReader:
     ) -> Sequence[LedgerRow]:
         named = {"id": exchange_id, "since": since, "until": until}
         return [read_exchange(row) for row in connection.execute(self._queries["exchange"], named)]
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _time_of(exchange_id: str) -> float:

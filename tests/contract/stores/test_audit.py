@@ -11,7 +11,7 @@ from penstock.core.records import OPEN, LedgerRow
 from penstock.core.rerate import Entry
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import AuditStore, Extent, Stores
+from penstock.ports import AuditStore, Extent, PostedQuery, Stores
 from penstock.stores.open import open_audit, sole_use
 from tests.contract.stores.conftest import opened
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
@@ -105,7 +105,7 @@ async def test_a_rewrite_is_read_back(stores: Stores, audit: AuditStore) -> None
     await audit.rerate([changed])
     assert await stores.reader.exchange("ex_1") == [changed.exchange, attempt, *changed.shares]
     assert await audit.unpriced(ALWAYS, 9) == []
-    (posted,) = await stores.reader.posted("global", 0, 1e12, excluding=())
+    ((posted,),) = await stores.reader.posted([PostedQuery("global", 0, 1e12)], excluding=())
     assert posted.amount_nano == 21
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import SpendQuery, Stores
+from penstock.ports import PostedQuery, SpendQuery, Stores
 from tests.contract.stores.conftest import Reopen, opened
 from tests.support.ledger_model import LedgerModel
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
@@ -212,8 +212,8 @@ def copy_files(directory: Path, left: Path) -> None:
 async def answers_of(stores: Stores) -> list[Any]:
     """Everything a store says."""
     found = [(exchange, list(attempts)) for exchange, attempts in await stores.ledger.open_rows()]
-    posted = [list(await stores.ledger.posted("model", 0, 1e12, excluding=["at_ex_1_a"]))]
-    return [found, posted, [list(await stores.reader.exchange(id_)) for id_ in IDS]]
+    posted = await stores.ledger.posted([PostedQuery("model", 0, 1e12)], excluding=["at_ex_1_a"])
+    return [found, list(map(list, posted)), [list(await stores.reader.exchange(id_)) for id_ in IDS]]
 
 
 def answers_by(model: LedgerModel) -> list[Any]:

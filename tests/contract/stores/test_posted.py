@@ -16,7 +16,9 @@ from penstock.core.records import OPEN, LedgerRow
 from penstock.core.usage import Usage
 from penstock.core.windows import WINDOWS, span_at
 from penstock.errors import StoreError
-from penstock.ports import Posted, Stores
+from penstock.ports import Posted, PostedQuery, Stores
+from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
+from penstock.stores.sqlite_reader import SqliteReader
 from tests.contract.stores.conftest import opened
 from tests.support.ledger_model import LedgerModel
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
@@ -85,19 +87,28 @@ async def compare(
         for rows in ledger:
             stores.ledger.append(rows)
         model = LedgerModel(row for rows in ledger for row in rows)
-        for scope in SCOPES:
-            for window in WINDOWS:
-                span = span_at(window, zone, at)
-                said = await stores.ledger.posted(scope, *span, excluding=excluding)
-                assert list(said) == model.posted(scope, *span, excluding)
+        queries = [PostedQuery(scope, *span_at(window, zone, at)) for scope in SCOPES for window in WINDOWS]
+        said = await stores.ledger.posted(queries, excluding=excluding)
+        assert list(map(list, said)) == [model.posted(*query, excluding) for query in queries]
+        if url.startswith("sqlite"):
+            assert await in_pieces(directory / "store.db", queries, excluding) == said
     finally:
         await stores.close()
+
+
+async def in_pieces(path: Path, queries: Sequence[PostedQuery], excluding: list[str]) -> Sequence[Sequence[Posted]]:
+    """The same, two exchanges at a time."""
+    reader = SqliteReader(path, "pieces")
+    try:
+        return await SqliteLedgerReader(reader, piece_rows=2).posted(queries, excluding=excluding)
+    finally:
+        await reader.close()
 
 
 async def test_an_unknown_scope_is_an_error(stores: Stores) -> None:
     """Nothing is guessed, and what is possible is named."""
     with pytest.raises(StoreError, match="global, team"):
-        await stores.ledger.posted("planet", 0, 1e12, excluding=[])
+        await stores.ledger.posted([PostedQuery("team", 0, 1), PostedQuery("planet", 0, 1e12)], excluding=[])
 
 
 async def test_an_attempt_a_day_away_from_its_exchange_is_found(stores: Stores) -> None:
@@ -105,7 +116,7 @@ async def test_an_attempt_a_day_away_from_its_exchange_is_found(stores: Stores) 
     for number, apart in enumerate([-86_000.0, 86_000.0, 0.0]):
         id_, name = f"ex_{number}", f"at_{number}"
         stores.ledger.append([exchange_row(id_, at=AT + apart), attempt_row(name, id_), share_row(name, id_, 5)])
-    assert await stores.ledger.posted("global", AT, AT + 1, excluding=[]) == [Posted("", 15, 0)]
+    assert await stores.ledger.posted([PostedQuery("global", AT, AT + 1)], excluding=[]) == [[Posted("", 15, 0)]]
 
 
 async def test_seeding_counts_each_attempt_once_while_others_settle(stores: Stores) -> None:
@@ -124,7 +135,7 @@ async def test_seeding_counts_each_attempt_once_while_others_settle(stores: Stor
         settled.append(name)
         stores.ledger.append([exchange_row(id_, at=AT + number), attempt_row(name, id_), share_row(name, id_, 1)])
 
-    async def go_on(asking: asyncio.Task[Sequence[Posted]]) -> None:
+    async def go_on(asking: asyncio.Task[Sequence[Sequence[Posted]]]) -> None:
         while not asking.done():
             for _ in range(chance.randrange(4)):
                 settle()
@@ -134,8 +145,8 @@ async def test_seeding_counts_each_attempt_once_while_others_settle(stores: Stor
         settle()
         before, excluding = number, settled
         excluding.clear()
-        asking = asyncio.create_task(stores.ledger.posted("global", 0, 1e12, excluding=excluding))
+        asking = asyncio.create_task(stores.ledger.posted([PostedQuery("global", 0, 1e12)], excluding=excluding))
         await go_on(asking)
-        seeded = sum(row.amount_nano for row in asking.result())
+        seeded = sum(row.amount_nano for rows in asking.result() for row in rows)
         assert seeded == before
         assert seeded + len(excluding) == number

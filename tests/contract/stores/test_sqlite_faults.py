@@ -16,7 +16,7 @@ import pytest
 
 from penstock.core.records import LedgerRow
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery
+from penstock.ports import PostedQuery, SpendQuery
 from penstock.stores.changes import Changes
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_ledger import SqliteLedger
@@ -330,7 +330,7 @@ async def test_settlements_wait_for_the_disk_in_order(bench: Bench) -> None:
         with pytest.raises(StoreError, match="locked"):
             await bench.ledger.flush()
         other.execute("ROLLBACK")
-    posted = await bench.ledger.posted("global", 0, 1e12, excluding=[])
+    (posted,) = await bench.ledger.posted([PostedQuery("global", 0, 1e12)], excluding=[])
     assert [(row.amount_nano, row.tokens) for row in posted] == [(7, 150)]
     assert await bench.ledger.open_rows() == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.errors import ConfigError, StoreError
-from penstock.ports import Posted, SpendQuery
+from penstock.ports import Posted, PostedQuery, SpendQuery
 from penstock.stores.open import open_keys, open_reader, open_stores
 from penstock.stores.queries import load_migrations
 from penstock.stores.sqlite import APPLICATION_ID, connect, prepare
@@ -214,7 +214,7 @@ async def test_a_store_of_the_first_schema_goes_on(reopen: Reopen) -> None:
     assert await stores.reader.exchange("ex_000001") == rows_of(1)
     _, total = await stores.reader.spend(EVERYTHING)
     assert (total.requests, total.tokens, total.cost_nano, total.avoided_nano) == (1, 150, 7, 0)
-    assert await stores.ledger.posted("global", 0, 1e12, excluding=[]) == [Posted("", 7, 150)]
+    assert await stores.ledger.posted([PostedQuery("global", 0, 1e12)], excluding=[]) == [[Posted("", 7, 150)]]
     assert await stores.ledger.open_rows() == []
     assert await stores.budgets.list() == []
 

@@ -10,7 +10,7 @@ from penstock.core.budget import Payer
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow
 from penstock.core.usage import Usage
 from penstock.pipeline.exchange import Exchange
-from penstock.ports import Posted
+from penstock.ports import Posted, PostedQuery
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.asgi_client import Asking
 from tests.support.house import BASE, END_S, House, KeptLedger, chat, message, open_house, settings_of
@@ -396,10 +396,10 @@ async def test_a_new_budget_knows_what_was_spent_before_it() -> None:
 class SlowLedger(KeptLedger):
     """It takes its time to say what was posted."""
 
-    async def posted(self, scope: str, since: float, until: float, *, excluding: Sequence[str]) -> Sequence[Posted]:
+    async def posted(self, queries: Sequence[PostedQuery], *, excluding: Sequence[str]) -> Sequence[Sequence[Posted]]:
         """Two seconds later."""
         await asyncio.sleep(2)
-        return await super().posted(scope, since, until, excluding=excluding)
+        return await super().posted(queries, excluding=excluding)
 
 
 async def test_what_is_left_of_a_new_budget_is_known_before_it_is_measured() -> None:

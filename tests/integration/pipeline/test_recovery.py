@@ -8,7 +8,7 @@ from penstock.background.recovery import CUT, recover
 from penstock.clock import LoopClock
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import Posted
+from penstock.ports import Posted, PostedQuery
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.house import EPOCH
 
@@ -38,7 +38,7 @@ async def recovered(*rows: LedgerRow) -> tuple[ExchangeRow, list[AttemptRow], li
     await recover(ledger, LoopClock(EPOCH + 60))
     found = await ledger.exchange("req_1")
     attempts = [row for row in found if isinstance(row, AttemptRow)]
-    posted = await ledger.posted("global", EPOCH - 1, EPOCH + 1, excluding=[])
+    (posted,) = await ledger.posted([PostedQuery("global", EPOCH - 1, EPOCH + 1)], excluding=[])
     return next(row for row in found if isinstance(row, ExchangeRow)), attempts, list(posted)
 
 

@@ -23,7 +23,6 @@ def test_every_statement_is_one_the_schema_knows(noun: str, tmp_path_factory: py
             parameters = dict.fromkeys(
                 (
                     "by",
-                    "scope",
                     "excluding",
                     "since",
                     "until",
@@ -33,7 +32,10 @@ def test_every_statement_is_one_the_schema_knows(noun: str, tmp_path_factory: py
                     "tenant",
                     "name",
                     "at",
-                    "apart",
+                    "asked",
+                    "first",
+                    "last",
+                    "rows",
                     "ids",
                 )
             )

@@ -159,24 +159,41 @@ SELECT id FROM exchanges WHERE outcome = 'open'
 UNION
 SELECT exchange_id FROM attempts WHERE outcome = 'open'
 
--- What attempts were charged, by value of a scope; tags come as the whole set. `excluding` is a JSON array of ids. The
--- exchanges are those of [since, until) and `apart` seconds around: their attempts were dispatched within that time.
+-- Where the next piece of a span begins, `rows` exchanges further on.
+-- name: piece
+SELECT at FROM exchanges WHERE at > :since AND at < :until ORDER BY at LIMIT 1 OFFSET :rows
+
+-- What attempts of the exchanges of [since, until) were charged, for each of `asked`, a JSON array of [scope, since, until),
+-- by value of its scope; tags come as the whole set. `first` and `last` are around all of them, `excluding` is a JSON array of
+-- ids. An exchange is looked for within a day of the dispatch of its attempts. The charges are read once, in the order in which
+-- they lie, and kept: sorted first, they would be looked up in the order of the values.
 -- name: posted
+WITH asked AS MATERIALIZED (
+    SELECT key AS place, value ->> 0 AS scope, value ->> 1 AS since, value ->> 2 AS until FROM json_each(:asked)
+),
+charges AS MATERIALIZED (
+    SELECT
+        a.started_at, e.team, e.key_name, e.user, e.model, e.tags,
+        (
+            SELECT sum(s.amount_nano) FROM shares AS s WHERE s.exchange_id = a.exchange_id AND s.attempt_id = a.id
+        ) AS amount_nano,
+        a.input_miss + a.input_hit + a.cache_write + a.output AS tokens
+    FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
+    WHERE e.at >= :since AND e.at < :until
+        AND a.started_at >= :first AND a.started_at < :last AND a.outcome <> 'open'
+        AND a.id NOT IN (SELECT value FROM json_each(:excluding))
+)
 SELECT
-    CASE :scope
+    q.place,
+    CASE q.scope
         WHEN 'global' THEN ''
-        WHEN 'team' THEN e.team
-        WHEN 'key' THEN e.key_name
-        WHEN 'user' THEN e.user
-        WHEN 'model' THEN e.model
-        WHEN 'tag' THEN e.tags
+        WHEN 'team' THEN c.team
+        WHEN 'key' THEN c.key_name
+        WHEN 'user' THEN c.user
+        WHEN 'model' THEN c.model
+        WHEN 'tag' THEN c.tags
     END AS bucket,
-    coalesce(sum((
-        SELECT sum(s.amount_nano) FROM shares AS s WHERE s.exchange_id = a.exchange_id AND s.attempt_id = a.id
-    )), 0),
-    sum(a.input_miss + a.input_hit + a.cache_write + a.output)
-FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
-WHERE e.at >= :since - :apart AND e.at < :until + :apart
-    AND a.started_at >= :since AND a.started_at < :until AND a.outcome <> 'open'
-    AND a.id NOT IN (SELECT value FROM json_each(:excluding))
-GROUP BY bucket
+    coalesce(sum(c.amount_nano), 0),
+    sum(c.tokens)
+FROM asked AS q CROSS JOIN charges AS c ON c.started_at >= q.since AND c.started_at < q.until
+GROUP BY q.place, bucket
