@@ -21,9 +21,9 @@ SLACK: Final = 1
 RECENT: Final = 4_096
 """How many requests are recent."""
 BUSY_CAP: Final = 2
-"""Likewise of the requests in flight, which vary more:"""
+"""Swamped is who has in flight so many times what the others have for their weight, and"""
 BUSY_SLACK: Final = 4
-"""a slow candidate is not to keep its conversations until it stands still."""
+"""so many more."""
 
 
 class PrefixAffinity:
@@ -77,15 +77,18 @@ class PrefixAffinity:
 
 
 def _not_swamped(loads: Sequence[Load]) -> dict[str, int]:
-    """Name and weight of those that have a weight and do not have far too much in flight: at least one.
+    """Name and weight of those that have a weight and are not swamped with requests in flight: at least one.
 
-    The others neither gain nor lose: a slow one is not to collect a claim that it is paid when it recovers.
+    A slow one is not to keep its conversations until it stands still. It neither gains nor loses meanwhile, so it
+    collects no claim that would be paid when it recovers.
     """
-    able = [load for load in loads if load.weight]
-    weights = {load.name: load.weight for load in able} or {load.name: 1 for load in loads}
-    per_weight = BUSY_CAP * (sum(load.in_flight for load in loads) + 1) / sum(weights.values())
-    return {
-        load.name: weights[load.name]
-        for load in able or loads
-        if load.in_flight + 1 <= per_weight * weights[load.name] + BUSY_SLACK
-    }
+    able = [load for load in loads if load.weight] or loads
+    weights = {load.name: load.weight or 1 for load in able}
+    busy, total = sum(load.in_flight for load in able), sum(weights.values())
+
+    def is_swamped(load: Load) -> bool:
+        """Against what the others have in flight for their weight."""
+        weight, others = weights[load.name], total - weights[load.name]
+        return (load.in_flight - BUSY_SLACK) * others > BUSY_CAP * (busy - load.in_flight) * weight
+
+    return {load.name: weights[load.name] for load in able if not is_swamped(load)}
