@@ -78,7 +78,7 @@ async def test_an_answer_is_not_capped_below_what_its_model_usually_says() -> No
 
 @pytest.mark.parametrize("bound", ["bytes", "calibrated"])
 async def test_a_calibrated_bound_holds_prompts_by_what_was_seen(bound: str) -> None:
-    """Closer to what is billed, once enough was seen; the one of bytes stays what it was, and no hold is too low here."""
+    """Closer to what is billed, once enough was seen; the one of bytes stays as it was, and no hold is too low."""
     async with open_house(budgets=[budget("global", "1000000 tokens")], bound=bound) as house:
         house.upstream.reply(usage=USAGE).forever()
         for number in range(100, 100 + ENOUGH + 1):
