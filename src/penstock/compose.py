@@ -27,14 +27,17 @@ from penstock.pipeline.admit import Admit
 from penstock.pipeline.attempt import Attempt
 from penstock.pipeline.exact import Exact
 from penstock.pipeline.first import Firsts
+from penstock.pipeline.fleet import WATCH_S, Fleet
+from penstock.pipeline.gate import Gate
+from penstock.pipeline.geography import Geography
 from penstock.pipeline.identify import Identify
 from penstock.pipeline.join import Flights, Join
 from penstock.pipeline.keyring import KeyRing
-from penstock.pipeline.limit import Gate, Limit
+from penstock.pipeline.limit import Limit
 from penstock.pipeline.once import Once
 from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.reserve import Reserve
-from penstock.pipeline.route import Route
+from penstock.pipeline.route import Balancers, Route
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
@@ -75,15 +78,35 @@ class World:
 
 @dataclass(slots=True)
 class Standing:
-    """What outlives a reload: requests in flight, slots, counters."""
+    """What outlives a reload: requests in flight, slots, counters, what is known of deployments."""
 
     budget: RetryBudget
+    gate: Gate
+    fleet: Fleet
+    geography: Geography
+    balancers: Balancers = field(default_factory=dict)
     flights: Flights = field(default_factory=dict)
     firsts: Firsts = field(default_factory=dict)
-    gate: Gate = field(default_factory=Gate)
     keys: Standings = field(default_factory=dict)
     calibrations: Calibrations = field(default_factory=dict)
     running: Running = field(default_factory=dict)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by these from now on."""
+        self.budget.share = settings.retry.budget
+        self.gate.adopt(settings.limits)
+        self.fleet.adopt(settings.limits)
+        self.geography.adopt(settings.regions)
+
+
+def _standing(settings: Settings, world: World) -> Standing:
+    fleet = Fleet(world.clock, world.rng, settings.limits)
+    return Standing(
+        budget=RetryBudget(settings.retry.budget),
+        gate=Gate(world.clock, settings.limits),
+        fleet=fleet,
+        geography=Geography(world.clock, fleet, settings.regions),
+    )
 
 
 class Gateway:
@@ -109,7 +132,7 @@ class Gateway:
         self.ids: Ids = world.ids or TimeIds(world.clock.now)
         self.owner = self.ids.new("own")[-_OWNER_DIGITS:]
         """The name of this process in rows that are open."""
-        self.standing = Standing(RetryBudget(settings.retry.budget))
+        self.standing = _standing(settings, world)
         self.keyring = KeyRing(pepper, settings.keys)
         self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert)
         self.metrics = metrics
@@ -126,6 +149,7 @@ class Gateway:
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets"),
             Ticker(self.clock, JOURNAL_S, self._journal, "journal"),
+            Ticker(self.clock, WATCH_S, self._watch, "watch the fleet"),
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
         ]
 
@@ -202,7 +226,7 @@ class Gateway:
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
-        self.standing.budget.share = settings.retry.budget
+        self.standing.adopt(settings)
         self.metrics.adopt(settings)
         self.pipeline = self._pipeline(settings)
         return restart
@@ -235,14 +259,14 @@ class Gateway:
             Identify(self.keyring),
             Admit(settings.models, self.treasury),
             Once(clock, stores.results, standing.firsts),
-            Limit(clock, settings.limits, standing.gate, standing.keys, guarded),
+            Limit(clock, standing.gate, standing.keys, guarded),
         ]
         if _exact_is_on(settings):
             stages.append(Exact(clock, stores.answers, sharing))
         if settings.cache.join:
             stages.append(Join(clock, standing.flights, sharing))
         stages += [
-            Route(),
+            self._route(settings),
             Reserve(teller, self.treasury),
             Attempt(
                 clock=clock,
@@ -254,9 +278,21 @@ class Gateway:
                 teller=teller,
                 retry=settings.retry,
                 budget=standing.budget,
+                fleet=standing.fleet,
             ),
         ]
         return Pipeline(stages)
+
+    def _route(self, settings: Settings) -> Route:
+        standing = self.standing
+        return Route(
+            clock=self.clock,
+            rng=self._world.rng,
+            fleet=standing.fleet,
+            geography=standing.geography,
+            balancers=standing.balancers,
+            sensitive=settings.sensitive,
+        )
 
     def _transport(self, provider: ProviderSettings) -> Transport:
         given = self._world.transports.get(provider.kind)
@@ -268,6 +304,10 @@ class Gateway:
         """Note how far the calls have come that a crash would cut."""
         for note in tuple(self.standing.running.values()):
             note()
+
+    async def _watch(self) -> None:
+        """Look after calls that are overdue."""
+        self.standing.fleet.watch()
 
     async def _sweep(self) -> None:
         """Drop what has expired; say what the price book could not know."""

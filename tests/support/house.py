@@ -186,7 +186,9 @@ class House:
         held = {
             "calls": self.upstream.open,
             "slots": standing.gate.active,
-            "queue": len(standing.gate.queue),
+            "queue": standing.gate.waiting,
+            "seats": sum(state.in_flight for state in standing.fleet.states()),
+            "seekers": standing.fleet.waiting,
             "flights": len(standing.flights),
             "firsts": len(standing.firsts),
             "active": self.gateway.metrics.active,

@@ -11,8 +11,8 @@ from penstock.config.load import load
 from penstock.config.settings import Address, Secret, Settings
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
+from penstock.pipeline.gate import Gate
 from penstock.pipeline.keyring import KeyRing
-from penstock.pipeline.limit import Gate
 from penstock.pipeline.treasury import Treasury
 from penstock.ports import Clock, Ids, Stores
 from penstock.stores.open import open_stores
@@ -24,8 +24,8 @@ PEPPER = b"a pepper of at least thirty-two bytes"
 class Standing:
     """What outlives a reload."""
 
-    def __init__(self) -> None:
-        self.gate = Gate()
+    def __init__(self, clock: Clock, settings: Settings) -> None:
+        self.gate = Gate(clock, settings.limits)
 
 
 class SmallGateway:
@@ -39,7 +39,7 @@ class SmallGateway:
         self.metrics = Metrics(settings)
         self.pepper = PEPPER
         self.keyring = KeyRing(PEPPER, settings.keys)
-        self.standing = Standing()
+        self.standing = Standing(self.clock, settings)
         self.treasury = Treasury(self.clock, stores.ledger, settings.currency, self.metrics.budget_alert)
         self.refuses: list[str] = []
         self.closed = False

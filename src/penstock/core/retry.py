@@ -9,7 +9,7 @@ Above ``FLOOR`` / (share x ``WINDOW_S``) requests a second (5 at a share of 0.2)
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,11 +56,13 @@ class Step(NamedTuple):
     delay_s: float
 
 
-def next_step(targets: Sequence[Target], made: Sequence[Made], schedule: Schedule, chance: float) -> Step | None:
+def next_step(
+    targets: Sequence[Target], made: Sequence[Made], schedule: Schedule, chance: float, out: Collection[int] = ()
+) -> Step | None:
     """The next call after the failed ones in ``made`` (at least one), or None to give up.
 
     ``chance``: uniform in [0, 1), spreads the waits. An error that only another account may cure takes its whole
-    account out of this exchange.
+    account out of this exchange. ``out``: places that no call may go to now; after a wait they may be back.
     """
     if len(made) >= schedule.attempts or made[-1].retry is Retry.NEVER:
         return None
@@ -68,7 +70,7 @@ def next_step(targets: Sequence[Target], made: Sequence[Made], schedule: Schedul
     allowed = [place for place, target in enumerate(targets) if target.account not in barred]
     tried = [failed.place for failed in made]
     for place in allowed:
-        if place not in tried:
+        if place not in tried and place not in out:
             return Step(place, 0.0)
     if not allowed:
         return None

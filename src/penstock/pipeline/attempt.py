@@ -17,6 +17,7 @@ from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockE
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.fleet import Fleet, Seat
 from penstock.pipeline.hold import Hold
 from penstock.pipeline.teller import Teller
 from penstock.ports import Adapter, Clock, Deadline, Rng, Transport
@@ -40,6 +41,7 @@ class Attempt:
         teller: Teller,
         retry: RetrySettings,
         budget: RetryBudget,
+        fleet: Fleet,
     ) -> None:
         """``transport``: who sends for a provider; ``adapters``: by provider kind."""
         self._clock = clock
@@ -47,6 +49,7 @@ class Attempt:
         self._world = World(clock, transport, adapters, kinds, accounts, teller)
         self._schedule = Schedule(retry.attempts, retry.backoff_s)
         self._budget = budget
+        self._fleet = fleet
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Raises the last UpstreamError when nothing answered; ClientGone when nobody waits any more."""
@@ -66,12 +69,12 @@ class Attempt:
         candidates = plan.candidates if plan is not None else ()
         total_at = exchange.started + exchange.total_s
         made: list[Made] = []
-        place, hold = 0, exchange.hold
-        if hold is None:
-            raise PenstockError("internal error", detail="no hold was taken before the first call")
-        exchange.hold = None
+        hold, seat = exchange.hold, exchange.seat
+        if hold is None or seat is None:
+            raise PenstockError("internal error", detail="no hold or no seat was taken before the first call")
+        place, exchange.hold, exchange.seat = 0, None, None
         while True:
-            call = Call(exchange, hold, deadline, total_at, self._world)
+            call = Call(exchange, hold, seat, deadline, total_at=total_at, world=self._world)
             try:
                 return await call.open()
             except UpstreamError as error:
@@ -86,14 +89,24 @@ class Attempt:
                 exchange.stoppable = exchange.stoppable or not call.streaming
             await self._back_off(exchange, step.delay_s)
             place = step.place
-            hold = await self._hold_again(exchange, candidates[place], failure)
+            seat, hold = await self._ready(exchange, candidates, place, failure)
 
-    async def _hold_again(self, exchange: Exchange, deployment: DeploymentSettings, failure: UpstreamError) -> Hold:
-        """A hold for a further call. Where the budgets do not allow one, the call is not made: raises ``failure``."""
+    async def _ready(
+        self, exchange: Exchange, candidates: Sequence[DeploymentSettings], place: int, failure: UpstreamError
+    ) -> tuple[Seat, Hold]:
+        """A seat and a hold for a further call. Where there are none the call is not made: raises ``failure``."""
+        deployment = candidates[place]
+        seat = self._fleet.take(deployment, candidates)
+        if seat is None:
+            raise failure
         try:
-            return await self._world.teller.open(exchange, deployment)
+            return seat, await self._world.teller.open(exchange, deployment)
         except (BudgetExceeded, CostUnbounded):
+            seat.release()
             raise failure from None
+        except BaseException:
+            seat.release()
+            raise
 
     async def _back_off(self, exchange: Exchange, delay_s: float) -> None:
         """Waiting for a provider to recover is waiting for it."""
@@ -105,7 +118,8 @@ class Attempt:
     def _next(self, candidates: Sequence[DeploymentSettings], made: list[Made], total_at: float) -> Step | None:
         """The next call, unless it would come too late or the retry budget is used up."""
         targets = [Target(deployment.id, deployment.provider.name) for deployment in candidates]
-        step = next_step(targets, made, self._schedule, self._rng.random())
+        out = {place for place, deployment in enumerate(candidates) if self._fleet.objection(deployment)}
+        step = next_step(targets, made, self._schedule, self._rng.random(), out)
         now = self._clock.monotonic()
         if step is None or now + step.delay_s >= total_at or not self._budget.retry(now):
             return None

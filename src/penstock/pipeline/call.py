@@ -33,6 +33,7 @@ from penstock.errors import (
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.fleet import Seat
 from penstock.pipeline.hold import Hold
 from penstock.pipeline.meter import Meter
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
@@ -78,10 +79,13 @@ class World:
 class Call:
     """One attempt of one exchange at one deployment."""
 
-    def __init__(self, exchange: Exchange, hold: Hold, deadline: Deadline, total_at: float, world: World) -> None:
+    def __init__(
+        self, exchange: Exchange, hold: Hold, seat: Seat, deadline: Deadline, *, total_at: float, world: World
+    ) -> None:
         """``total_at``: monotonic time at which the exchange ends, whatever happens."""
         self._exchange = exchange
         self._hold = hold
+        self._seat = seat
         self._deployment = hold.deployment
         self._deadline = deadline
         self._total_at = total_at
@@ -90,7 +94,7 @@ class Call:
         self._adapter = world.adapters[hold.deployment.provider.kind]
         self._dialect = exchange.asked.dialect
         self._status = 0
-        self._settled = False
+        self._settled = self._out_of_time = False
         self._size = 0
         self._pace = self._told = 0
         self._noted = NO_USAGE
@@ -107,6 +111,7 @@ class Call:
             return await self._open()
         except PenstockError as error:
             self._settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
+            self._seat.end(error, ours=self._out_of_time or self._dialect == "count_tokens")
             self._warn(error)
             raise
         except asyncio.CancelledError:
@@ -116,8 +121,8 @@ class Call:
             self._settle(PenstockError.kind, worked=True)
             raise
         finally:
-            if not self.streaming and self._response is not None:
-                await self._response.close()
+            if not self.streaming:
+                await self._close()
 
     async def _open(self) -> Reply:
         exchange, provider = self._exchange, self._deployment.provider
@@ -129,6 +134,7 @@ class Call:
         first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)
         exchange.stoppable = provider.after_disconnect == "stops"
         exchange.dispatched += 1
+        self._seat.send(streamed=request.stream)
         self._world.teller.reached("dispatch")
         self._response = response = await self._within(
             first_byte_at, "first_byte", self._world.transport(provider).send(request)
@@ -172,6 +178,8 @@ class Call:
         self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
         if cut:
             raise _cut_off()
+        self._seat.answer()
+        self._seat.end(None)
         await self._durable()
         exchange = self._exchange
         exchange.whole, exchange.said, exchange.finished = body, answer, True
@@ -195,6 +203,7 @@ class Call:
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
         self._began = self._clock.monotonic()
+        self._seat.begin()
         self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
@@ -239,24 +248,33 @@ class Call:
             outcome = "ok"
             exchange.finished, exchange.stoppable = not broken, False
             self._settle(outcome)
+            self._seat.end(None)
             await self._durable()
             yield batch
             await self._linger(response)
         except TimeoutError as error:
             late = self._late("between", when)
             outcome = late.kind
+            self._seat.end(late, ours=self._out_of_time)
             self._warn(late)
             raise late from error
         except PenstockError as error:
             outcome = error.kind
+            self._seat.end(error)
             if self.streaming:
                 self._warn(error)
             raise
         finally:
             self._settle(outcome)
-            if self.streaming:
-                self._deadline.close()
-            await response.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Give back what the call has, however it ended."""
+        self._seat.release()
+        if self.streaming:
+            self._deadline.close()
+        if self._response is not None:
+            await self._response.close()
 
     def _cut(self, parser: SseParser, data: bytes) -> Batch:
         """The events of one read, b"" = the end; a stream is bounded as a whole answer is."""
@@ -323,7 +341,7 @@ class Call:
         """The error of a deadline that passed at ``when``: the total one, if that came first."""
         timeouts = self._exchange.model.timeouts
         if when >= self._total_at:
-            which = "total"
+            which, self._out_of_time = "total", True
         limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, timeouts.total_s)
         return ProviderTimeout(f"{self._deployment.id} did not answer in time ({which} deadline of {limit_s:g} s)")
 

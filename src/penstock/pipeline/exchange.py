@@ -13,6 +13,7 @@ from penstock.core.routing import Plan
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
 from penstock.pipeline.first import First
+from penstock.pipeline.fleet import Seat
 from penstock.pipeline.flight import Flight
 from penstock.pipeline.hold import Hold
 from penstock.pipeline.standing import Standing
@@ -64,6 +65,12 @@ class Asked:
     """Client headers that go to the provider unchanged."""
     timeout_s: float | None = None
     """The most that the whole may take, where the request says; it narrows the model's deadlines."""
+    address: str = ""
+    """The caller's, as far as proxies are trusted."""
+    region: str = ""
+    session: str = ""
+    batch: bool = False
+    """It may wait behind those that somebody waits for."""
 
 
 @dataclass(slots=True)
@@ -83,8 +90,9 @@ class Exchange:
         "_payer", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off", "client_gone",
         "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished", "first",
         "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
-        "principal", "raw", "read_body", "reply", "requested", "said", "served_by", "shares", "standing", "started",
-        "steps", "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
+        "principal", "raw", "read_body", "reply", "requested", "said", "seat", "served_by", "shares", "standing",
+        "started", "steps", "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream",
+        "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -115,17 +123,17 @@ class Exchange:
         self.fold: Fold | None = None
         self.whole: bytes | None = None
         self.said: Mapping[str, Any] = {}  # what ``whole`` says, where it has been read already
-        self.streamed = False
+        self.streamed, self.waited_s = False, 0.0
         self.first_byte_at: float | None = None
-        self.waited_s = 0.0
         # Caching, joining, routing.
         self.key: bytes | None = None
         self.cache = "off"
         self.flight: Flight | None = None
         self.first: First | None = None
         self.plan: Plan[DeploymentSettings] | None = None
-        self.served_by = ""
-        self.dispatched = 0
+        self.seat: Seat | None = None
+        """At the plan's first deployment, until the call there is made."""
+        self.served_by, self.dispatched = "", 0
         # Money. ``hold``: the first call's, until it is made; ``steps``:
         # the rungs of the ladder that apply; ``degraded``: those that were taken.
         self.attempts: list[AttemptRow] = []

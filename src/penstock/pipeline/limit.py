@@ -4,68 +4,23 @@ Fails closed: beyond a limit the request is refused with 429 and the seconds to 
 and ``ledger.on_failure`` is ``refuse``, everything is refused here: no call is made that would not be recorded.
 """
 
-import asyncio
-from collections import deque
-
-from penstock.config.settings import LimitSettings
 from penstock.core.quota import MinuteWindow
 from penstock.core.tokens import estimate_request
-from penstock.errors import LedgerUnavailable, RateLimited, Saturated
+from penstock.errors import LedgerUnavailable, RateLimited
 from penstock.pipeline.exchange import Exchange, Principal, Reply
+from penstock.pipeline.gate import Gate
 from penstock.pipeline.standing import Standing, Standings
 from penstock.ports import Clock, Ledger
 
-RETRY_AFTER_FULL_S = 1.0
 RETRY_AFTER_LEDGER_S = 5.0
-
-
-class Gate:
-    """The gateway's own slots: so many at once, so many waiting in order."""
-
-    def __init__(self) -> None:
-        self.active = 0
-        self.queue: deque[asyncio.Future[None]] = deque()
-        self.shed = 0
-
-    async def enter(self, limits: LimitSettings) -> None:
-        """Take a slot, or wait for one in order. Raises Saturated when too many wait."""
-        if self.active < limits.max_concurrency and not self.queue:
-            self.active += 1
-            return
-        if len(self.queue) >= limits.max_queue:
-            self.shed += 1
-            raise Saturated(
-                f"{limits.max_concurrency} requests are served and {limits.max_queue} wait: try again shortly",
-                retry_after_s=RETRY_AFTER_FULL_S,
-            )
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.queue.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.leave()
-            elif waiter in self.queue:  # else its turn came in the moment it left, and was passed on
-                self.queue.remove(waiter)
-            raise
-
-    def leave(self) -> None:
-        """Hand the slot to the first in the queue, or give it back."""
-        while self.queue:
-            waiter = self.queue.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self.active -= 1
 
 
 class Limit:
     """Holds every exchange to its key's limits and the gateway's."""
 
-    def __init__(self, clock: Clock, limits: LimitSettings, gate: Gate, keys: Standings, ledger: Ledger | None) -> None:
+    def __init__(self, clock: Clock, gate: Gate, keys: Standings, ledger: Ledger | None) -> None:
         """``ledger``: refuse everything while it is unhealthy; None = answer on (``on_failure: answer``)."""
         self._clock = clock
-        self._limits = limits
         self._gate = gate
         self._ledger = ledger
         self._keys = keys
@@ -91,7 +46,7 @@ class Limit:
 
     async def _take_slot(self, exchange: Exchange) -> None:
         try:
-            await self._gate.enter(self._limits)
+            await self._gate.enter(exchange.principal.key_id, batch=exchange.asked.batch)
         except BaseException:
             if exchange.standing is not None:
                 self._give_back(exchange, exchange.standing)

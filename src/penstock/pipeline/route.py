@@ -1,37 +1,139 @@
-"""route: facts + policy -> plan. Every deployment that cannot serve the request is dropped with its reason."""
+"""route: facts + policy -> plan, and a seat at its first deployment. Who cannot serve is dropped, with the reason.
+
+Fails closed: what is sensitive is planned for private providers only. Where all that could serve are full, the request
+waits in its line; where all are out, it is refused, and told until when.
+"""
 
 from collections.abc import Sequence
+from copy import deepcopy
 
-from penstock.config.settings import DeploymentSettings
-from penstock.core.balance import SmoothWeighted
-from penstock.core.routing import compile_plan
+from penstock.config.settings import DeploymentSettings, ModelSettings, SensitiveSettings
+from penstock.core.balance import balancer
+from penstock.core.load import Asker, Balancer
+from penstock.core.prefixes import prompt_prefixes
+from penstock.core.routing import Plan, compile_plan
 from penstock.errors import NoDeployment, NotCached
 from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.fleet import FULL, Fleet
+from penstock.pipeline.geography import Geography
+from penstock.ports import Clock, Rng
+
+Balancers = dict[tuple[str, str], Balancer]
+"""Whose turn it is, by model and the name of its rule; outlives a reload."""
 
 
 class Route:
     """Compiles the plan that ``attempt`` walks."""
 
-    def __init__(self) -> None:
-        self._balancers: dict[str, SmoothWeighted] = {}
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: Rng,
+        fleet: Fleet,
+        geography: Geography,
+        balancers: Balancers,
+        sensitive: SensitiveSettings,
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._fleet = fleet
+        self._geography = geography
+        self._balancers = balancers
+        self._sensitive = sensitive
 
     async def enter(self, exchange: Exchange) -> Reply | None:
-        """Raises NoDeployment when every deployment was dropped, NotCached for one who wants none of them."""
+        """Raises NoDeployment, Saturated; NotCached for one who wants no deployment at all."""
         if exchange.asked.directive.only_if_cached:
             raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
-        model = exchange.model
+        if self._fleet.must_wait(exchange.model.name):
+            await self._wait(exchange)
+        while exchange.seat is None:
+            exchange.plan = plan = self.plan(exchange)
+            if plan.candidates:
+                exchange.seat = self._fleet.take(plan.candidates[0], plan.candidates)
+            elif self._are_full(plan):
+                await self._wait(exchange)
+            else:
+                raise self._nobody(exchange, plan)
+        return None
+
+    def leave(self, exchange: Exchange) -> None:
+        """Give the seat back, if no call was made from it."""
+        if exchange.seat is not None:
+            exchange.seat.release()
+            exchange.seat = None
+
+    def plan(self, exchange: Exchange) -> Plan[DeploymentSettings]:
+        """The order in which its deployments would be tried now. It is the balancer's next turn."""
+        return self._compile(exchange, self._balancer(exchange.model))
+
+    def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
+        """The same, and it is nobody's turn."""
+        return self._compile(exchange, deepcopy(self._balancer(exchange.model)))
+
+    def _balancer(self, model: ModelSettings) -> Balancer:
+        named = self._balancers.get((model.name, model.balance))
+        if named is None:
+            named = self._balancers[model.name, model.balance] = balancer(model.balance)
+        return named
+
+    def _compile(self, exchange: Exchange, turns: Balancer) -> Plan[DeploymentSettings]:
+        model, fleet = exchange.model, self._fleet
         needed = "messages" if exchange.asked.dialect == "count_tokens" else exchange.asked.dialect
+        private = self._is_sensitive(exchange)
 
         def objection(deployment: DeploymentSettings) -> str:
-            return "" if needed in deployment.provider.base_urls else f"does not speak {needed}"
+            if needed not in deployment.provider.base_urls:
+                return f"does not speak {needed}"
+            if private and not deployment.provider.private:
+                return "is not private, and this request is sensitive"
+            return fleet.objection(deployment)
 
         def first(kept: Sequence[DeploymentSettings]) -> int:
-            balancer = self._balancers.setdefault(model.name, SmoothWeighted())
-            weights = [deployment.weight if model.balance == "weighted" else 1 for deployment in kept]
-            return balancer.pick([deployment.id for deployment in kept], weights)
+            return turns.pick([fleet.load(each) for each in kept], self._asker(exchange))
 
-        exchange.plan = plan = compile_plan(model.deployments, objection, first)
-        if not plan.candidates:
-            reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
-            raise NoDeployment(f"no deployment of model {model.name!r} can serve this request: {reasons}")
-        return None
+        return compile_plan(model.deployments, objection, first, self._geography.tiers(model, exchange))
+
+    def _is_sensitive(self, exchange: Exchange) -> bool:
+        sensitive, asked = self._sensitive, exchange.asked
+        if exchange.model.sensitive or exchange.requested.sensitive or exchange.principal.name in sensitive.keys:
+            return True
+        return bool(sensitive.tags) and any(f"{name}={value}" in sensitive.tags for name, value in asked.tags.items())
+
+    def _asker(self, exchange: Exchange) -> Asker:
+        """What its balancer goes by."""
+        model = exchange.model
+        if model.balance == "ip_hash":
+            roster = [(each.id, each.weight) for each in model.deployments]
+            return Asker(hash_key=_hash_key(exchange, model.hash_by), roster=roster)
+        if model.balance == "prefix":
+            return Asker(prefixes=prompt_prefixes(exchange.asked.dialect, exchange.fields))
+        return Asker(chance=self._rng.random())
+
+    def _are_full(self, plan: Plan[DeploymentSettings]) -> bool:
+        """Whether one of those that cannot serve it could, but for the calls it has."""
+        return any(dropped.reason.startswith(FULL) for dropped in plan.dropped)
+
+    async def _wait(self, exchange: Exchange) -> None:
+        """Waiting for others to end is not our work."""
+        model, since = exchange.model, self._clock.monotonic()
+        try:
+            await self._fleet.wait(model.name, model.deployments, exchange.principal.key_id, batch=exchange.asked.batch)
+        finally:
+            exchange.waited_s += self._clock.monotonic() - since
+
+    def _nobody(self, exchange: Exchange, plan: Plan[DeploymentSettings]) -> NoDeployment:
+        reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
+        return NoDeployment(
+            f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
+            retry_after_s=self._fleet.back_in_s(exchange.model.deployments),
+        )
+
+
+def _hash_key(exchange: Exchange, by: str) -> str:
+    """What a caller is told apart by; a session that nobody names is its key's."""
+    asked, key = exchange.asked, exchange.principal.key_id
+    if by == "address":
+        return asked.address
+    return (asked.session or exchange.user or key) if by == "session" else key

@@ -7,7 +7,7 @@ foreign Host names and web pages, whose Origin gives them away (DNS rebinding). 
 
 import asyncio
 import hmac
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Final, Protocol, TypeVar
@@ -63,8 +63,8 @@ class Slots(Protocol):
     """The gateway's slots."""
 
     @property
-    def queue(self) -> Sized:
-        """Those who wait for one."""
+    def waiting(self) -> int:
+        """How many wait for one."""
         ...
 
 

@@ -14,6 +14,7 @@ from penstock.pipeline.run import Pipeline
 from penstock.ports import Clock, Ids
 from penstock.server.answering import CLOSE, JSON, Answering, Lines, Send, request_id_header, send_whole
 from penstock.server.body import BodyReader, Receive, Scope
+from penstock.server.callers import Callers
 from penstock.server.head import (
     Headers,
     asks_for_models,
@@ -42,6 +43,8 @@ class DataPlane:
 
     def __init__(self, gateway: Gate) -> None:
         self._gateway = gateway
+        self._trusted: tuple[str, ...] = ()
+        self._callers = Callers(())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -65,6 +68,7 @@ class DataPlane:
                 return
             dialect = find_dialect(path, scope["method"])
             asked = read_asked(dialect, headers)
+            asked.address = self._address(scope, headers)
         except PenstockError as error:
             status, refusal, out = render_error(dialect, error, request_id)
             await send_whole(send, status, refusal, [*out, *extra, CLOSE])
@@ -80,6 +84,14 @@ class DataPlane:
         finally:
             del scope["penstock.gone"], scope["penstock.cut"]
             exchange.task = None
+
+    def _address(self, scope: Scope, headers: Headers) -> str:
+        """The caller's address, by the proxies that are trusted now."""
+        trusted = self._gateway.settings.server.trusted_proxies
+        if trusted != self._trusted:
+            self._trusted, self._callers = trusted, Callers(trusted)
+        peer = scope.get("client")
+        return self._callers.address(peer[0] if peer else "", headers.get(b"x-forwarded-for"))
 
     def _models(self, path: str, headers: Headers) -> bytes:
         """The model list of who asks. Raises UnknownKey, UnknownModel."""

@@ -26,20 +26,23 @@ MODEL_PATHS: Final = tuple(path + "/" for path in MODEL_LISTS)
 
 MAX_TAGS: Final = 16
 MAX_TAG_CHARS: Final = 64
+MAX_NAME_CHARS: Final = 128
+"""Of a region or a session."""
 MAX_IDEMPOTENCY_KEY_CHARS: Final = 255
 _TAG: Final = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
 _SECONDS: Final = re.compile(rb"\d{1,9}(\.\d{1,9})?")
 _TIMEOUTS: Final = (b"timeout", b"x-penstock-timeout")
 _FORWARDED: Final = frozenset({b"anthropic-version", b"anthropic-beta"})
-_LISTS: Final = _FORWARDED | {b"cache-control", b"x-penstock-tags"}
+_LISTS: Final = _FORWARDED | {b"cache-control", b"x-penstock-tags", b"x-forwarded-for"}
 """Headers that may come in several lines, which are one (RFC 9110 5.3)."""
 _READ: Final = frozenset(
     {
         b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
-        b"content-encoding", b"origin", *_TIMEOUTS,
+        b"content-encoding", b"origin", b"x-forwarded-for", b"x-penstock-region", b"x-penstock-session",
+        b"x-penstock-priority", *_TIMEOUTS,
     }
 )  # fmt: skip
-_USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin"})
+_USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin", b"x-forwarded-for"})
 """Headers that ask nothing of the pipeline."""
 
 Headers = dict[bytes, bytes]
@@ -77,6 +80,9 @@ def read_asked(dialect: str, headers: Headers) -> Asked:
     asked.idempotency_key = _read_idempotency_key(headers.get(b"idempotency-key", b""))
     asked.tags = read_tags(headers.get(b"x-penstock-tags", b"").decode("latin-1"))
     asked.timeout_s = read_timeout(headers)
+    asked.region = _read_name(b"x-penstock-region", headers)
+    asked.session = _read_name(b"x-penstock-session", headers)
+    asked.batch = _read_priority(headers.get(b"x-penstock-priority", b"interactive"))
     asked.forward = {name.decode(): _read_forwarded(name, headers[name]) for name in headers.keys() & _FORWARDED}
     return asked
 
@@ -158,6 +164,20 @@ def _read_seconds(name: bytes, value: bytes) -> float:
     if not seconds:
         raise BadRequest(f"{name.decode()}: {value[:40].decode('latin-1')!r} is no number of seconds above 0, like 30")
     return seconds
+
+
+def _read_name(name: bytes, headers: Headers) -> str:
+    text = headers.get(name, b"").decode("latin-1")
+    if text and not (_TAG.fullmatch(text) and len(text) <= MAX_NAME_CHARS):
+        raise BadRequest(f"{name.decode()}: {text[:80]!r} is no name of up to {MAX_NAME_CHARS} plain characters")
+    return text
+
+
+def _read_priority(value: bytes) -> bool:
+    """Whether it may wait behind the others."""
+    if value not in {b"interactive", b"batch"}:
+        raise BadRequest(f"x-penstock-priority: {value[:40].decode('latin-1')!r} is unknown; use interactive or batch")
+    return value == b"batch"
 
 
 def _read_idempotency_key(value: bytes) -> str:

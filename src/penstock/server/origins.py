@@ -16,7 +16,8 @@ _ALLOWED: Final = (
     b"access-control-allow-headers",
     (
         b"authorization, x-api-key, content-type, cache-control, idempotency-key, x-penstock-tags, "
-        b"x-penstock-timeout, timeout, anthropic-version, anthropic-beta"
+        b"x-penstock-timeout, timeout, x-penstock-region, x-penstock-session, x-penstock-priority, "
+        b"anthropic-version, anthropic-beta"
     ),
 )
 

@@ -142,7 +142,7 @@ def _watch(gateway: Gateway) -> None:
     metrics.watch("penstock_cache_entries", ("exact",), lambda: stores.answers.stats()[0])
     metrics.watch("penstock_cache_bytes", ("exact",), lambda: stores.answers.stats()[1])
     metrics.watch("penstock_ledger_healthy", (), lambda: float(stores.ledger.healthy))
-    metrics.watch("penstock_queue_depth", (), lambda: len(gateway.standing.gate.queue))
+    metrics.watch("penstock_queue_depth", (), lambda: gateway.standing.gate.waiting)
 
 
 def _data_bounds() -> Bounds:

@@ -121,8 +121,8 @@ class Interleavings(RuleBasedStateMachine):
         """At every moment."""
         gate = self.house.gateway.standing.gate
         assert 0 <= gate.active <= 3
-        assert len(gate.queue) <= 2
-        assert not gate.queue or gate.active == 3
+        assert gate.waiting <= 2
+        assert not gate.waiting or gate.active == 3
 
     def teardown(self) -> None:
         """Let everybody read to the end; ``open_house`` checks that nothing is left and the ledger adds up."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from penstock.clock import LoopClock
 from penstock.config.settings import LimitSettings
 from penstock.core.usage import Usage
-from penstock.pipeline.limit import Gate
+from penstock.pipeline.gate import Gate
 from tests.support.asgi_client import Asking
 from tests.support.house import END_S, House, chat, open_house
 from tests.support.metrics_text import samples
@@ -193,9 +194,9 @@ async def test_who_leaves_the_queue_makes_room() -> None:
 @pytest.mark.parametrize("first", ["leave", "cancel"])
 async def test_a_turn_that_comes_while_its_waiter_leaves_is_passed_on(first: str) -> None:
     """Both in one turn of the loop, in either order: the slot is neither lost nor given twice."""
-    gate, limits = Gate(), LimitSettings(max_body=1, max_concurrency=1, max_queue=5)
-    await gate.enter(limits)
-    waiting = [asyncio.ensure_future(gate.enter(limits)) for _ in range(3)]
+    gate = Gate(LoopClock(0.0), LimitSettings(max_body=1, max_concurrency=1, max_queue=5))
+    await gate.enter("k", batch=False)
+    waiting = [asyncio.ensure_future(gate.enter("k", batch=False)) for _ in range(3)]
     await asyncio.sleep(0)
     steps: list[Callable[[], object]] = [gate.leave, waiting[0].cancel]
     for step in steps if first == "leave" else reversed(steps):
@@ -204,11 +205,11 @@ async def test_a_turn_that_comes_while_its_waiter_leaves_is_passed_on(first: str
         await waiting[0]
     assert waiting[0].cancelled()
     await waiting[1]
-    assert (gate.active, len(gate.queue)) == (1, 1)
+    assert (gate.active, gate.waiting) == (1, 1)
     gate.leave()
     await waiting[2]
     gate.leave()
-    assert (gate.active, len(gate.queue)) == (0, 0)
+    assert (gate.active, gate.waiting) == (0, 0)
 
 
 async def test_a_slot_comes_back_whatever_ends_the_exchange() -> None:

@@ -175,7 +175,7 @@ async def test_the_rest_of_the_server_is_live() -> None:
 async def test_a_new_retry_budget_holds_at_once_and_forgets_nothing() -> None:
     """Neither the requests nor the retries of the last seconds."""
     async with open_house(retry={"budget": 0, "attempts": 2, "backoff": "10ms"}, cache=NO_SHARING) as house:
-        house.upstream.fail(500).forever()
+        house.upstream.fail(501).forever()
         for number in range(20):
             await house.answer(chat(str(number)))
         assert len(house.upstream.calls) == 30, "the floor of ten retries"

@@ -1,0 +1,187 @@
+"""How many calls at once: an account's share as its provider's 429s teach it, and what a server bears without a queue.
+
+Both count calls in flight and never fall below one. Times are monotonic seconds.
+"""
+
+from math import inf
+from typing import Final
+
+CUT: Final = 0.9
+"""What is left after a refusal."""
+RECOVERY: Final = 0.01
+"""Of the limit that was met, won back per second."""
+LEAST_RECOVERY_PER_S: Final = 0.1
+SPEED_UP_S: Final = 30.0
+"""After so long without a refusal the recovery is twice as fast, after twice as long three times."""
+LONGEST_PAUSE_S: Final = 60.0
+
+
+class AccountShare:
+    """Calls in flight at one account, held to its limit: the one its row names, else the one its 429s show.
+
+    A 429 lowers the limit to 0.9 of what was in flight, once per round trip: a refusal of a call sent before the last
+    cut says nothing new. Then the limit rises by 1 % of what was met per second, and faster the longer nobody objects:
+    where a limit of the rate, and not of calls at once, was met, the lesson is soon forgotten. It never exceeds
+    the known limit, so an account used by us alone is never refused for it.
+    """
+
+    def __init__(self, known: int | None) -> None:
+        """``known``: calls at once that the provider allows (DeepSeek: 2500, 500), None = nobody says."""
+        self.known = known
+        self.in_flight = 0
+        self._cut_at = -inf
+        self._rises_from = -inf
+        self._base = inf
+        self._met = inf
+
+    def limit(self, now: float) -> float:
+        """Calls at once that may be made now, infinite where nothing is known."""
+        risen_s = max(0.0, now - self._rises_from)
+        rate = max(RECOVERY * self._met, LEAST_RECOVERY_PER_S)
+        learned = self._base if self._base == inf else self._base + rate * risen_s * (1 + risen_s / SPEED_UP_S)
+        return max(1.0, min(learned, inf if self.known is None else self.known))
+
+    def allows(self, now: float) -> bool:
+        """Whether one more call may be planned here. Takes nothing."""
+        return self.in_flight + 1 <= self.limit(now)
+
+    def enter(self, now: float) -> bool:
+        """Take a place; False when none is free."""
+        if not self.allows(now):
+            return False
+        self.in_flight += 1
+        return True
+
+    def leave(self) -> None:
+        """Give a place back: at the last byte, however the call ended."""
+        self.in_flight -= 1
+
+    def refused(self, sent_at: float, now: float, retry_after_s: float | None = None) -> None:
+        """The provider said 429 to a call sent at ``sent_at``, which is still counted as in flight."""
+        if sent_at <= self._cut_at:
+            return
+        met = max(1.0, min(self.in_flight, self.limit(now)))
+        self._base, self._met = max(1.0, CUT * met), met
+        self._cut_at = now
+        self._rises_from = now + min(retry_after_s or 0.0, LONGEST_PAUSE_S)
+
+
+ENOUGH: Final = 16
+"""Samples of a window that lasted at least ``SHORTEST_S``; a window of ``LONGEST_S`` needs ``FEW`` only."""
+FEW: Final = 4
+SHORTEST_S: Final = 0.1
+LONGEST_S: Final = 2.0
+LOW: Final = 8
+"""Of a window's waits, in order of size, the one at this part counts."""
+TOLERANCE: Final = 1.5
+"""Waiting up to so many times the floor is no queue: enough to keep a server busy, too little to be felt."""
+SLACK_S: Final = 0.02
+EVIDENCE: Final = 2.0
+EVIDENCE_SHARE: Final = 0.05
+"""So many calls in the server's queue, and of all in flight, are one; fewer are noise."""
+GROWTH: Final = 0.1
+GROWTH_MOST: Final = 1.0
+"""The limit grows by these shares: doubled each time that nothing came of it."""
+IN_USE: Final = 0.8
+"""Of the limit: below, nothing is learned by raising it."""
+SINK: Final = 0.25
+DRIFT: Final = 0.02
+"""How much of a fall of the wait the floor follows per window, and of a rise, while we are not the cause of it."""
+LESS: Final = 0.7
+"""Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
+AS_LONG: Final = 0.8
+
+
+class AdaptiveLimit:
+    """What one server (a deployment, or this process) bears: calls in flight until they begin to queue there.
+
+    The signal is the wait before a call is *begun* to be answered: the first byte of streamed calls at a deployment,
+    and for the gateway the delay of our own event loop, once per request. Not the whole time: an answer of an
+    LLM takes as long as it is, so a longer answer would look like a slower server. A queue delays every call alike,
+    long prompts only some, so of each window the lowest eighth counts, against a floor learned over the long term.
+
+    How much to take back is not guessed: what waits in the server is the rate of first bytes x the wait beyond the
+    floor (Little's law). The limit is set to what was in flight without them, in one step, and since a late
+    sample names the same number, hearing of one queue twice does not cut twice. It takes two windows in a row, and
+    more than a few calls: a quiet server keeps its limit.
+
+    If the wait does not fall although fewer calls are in flight, they are not the cause (a slower model, longer
+    prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. It starts at
+    ``most``: without evidence nobody waits, and a cut is one step.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        """``least`` and ``most`` calls in flight, 1 <= least <= most."""
+        self.least = least
+        self.most = most
+        self._limit = float(most)
+        self._changed_at = self._cut_at = -inf
+        self._floor_s = inf
+        self._began = 0.0
+        self._samples: list[tuple[float, int]] = []
+        self._growth = GROWTH
+        self._suspected = False
+        self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
+
+    @property
+    def limit(self) -> int:
+        """Calls in flight that it bears."""
+        return int(min(max(self._limit, self.least), self.most))
+
+    def allows(self, in_flight: int) -> bool:
+        """Whether one more may be sent beside those."""
+        return in_flight < self.limit
+
+    def observe(self, wait_s: float, in_flight: int, now: float) -> None:
+        """A call was begun to be answered after ``wait_s``; ``in_flight``: with it, when it was sent."""
+        if not self._samples:
+            self._began = now
+        self._samples.append((wait_s, in_flight))
+        lasted_s, count = now - self._began, len(self._samples)
+        if (count >= ENOUGH and lasted_s >= SHORTEST_S) or (count >= FEW and lasted_s >= LONGEST_S):
+            wait_s, in_flight = sorted(self._samples)[count // LOW]
+            self._samples = []
+            self._judge(wait_s, in_flight, (count - 1) / lasted_s, now)
+
+    def refused(self, in_flight: int, sent_at: float, now: float) -> None:
+        """The server refused a call for overload (503, 529); once per round trip this says: fewer."""
+        if sent_at > self._cut_at:
+            self._cut_at = now
+            self._set(CUT * min(self._limit, in_flight), now)
+
+    def _judge(self, wait_s: float, in_flight: int, rate: float, now: float) -> None:
+        """What a window of samples says: the wait, how many were in flight with it, first bytes per second."""
+        if wait_s < self._floor_s:
+            self._floor_s = wait_s if self._floor_s == inf else self._floor_s + SINK * (wait_s - self._floor_s)
+        allowed_s = TOLERANCE * self._floor_s + SLACK_S
+        in_use = in_flight >= IN_USE * self._limit
+        queued = rate * (wait_s - self._floor_s)
+        if wait_s > allowed_s and queued >= max(EVIDENCE, EVIDENCE_SHARE * in_flight):
+            if self._suspected:
+                self._cut(in_flight, wait_s, in_flight - rate * (wait_s - allowed_s), now)
+            self._suspected = True
+            return
+        self._queued, self._suspected = None, False
+        if not in_use:
+            self._floor_s += DRIFT * (wait_s - self._floor_s)
+        elif now - self._changed_at > 2 * wait_s:  # what was sent under the last limit has been heard
+            self._set(self._limit + max(1.0, self._growth * self._limit), now)
+            self._growth = min(2 * self._growth, GROWTH_MOST)
+
+    def _cut(self, in_flight: int, wait_s: float, bears: float, now: float) -> None:
+        """Take the queue out of flight, unless a smaller number has shown that it is none."""
+        queued = self._queued
+        if queued is None or in_flight > queued[0]:
+            self._queued = in_flight, wait_s
+        elif in_flight <= LESS * queued[0]:
+            if wait_s >= AS_LONG * queued[1]:
+                self._floor_s, self._queued = wait_s, None
+                self._set(max(self._limit, float(queued[0])), now)
+                return
+            self._queued = in_flight, wait_s
+        self._growth = GROWTH
+        self._set(min(self._limit, max(bears, LESS * in_flight)), now)
+
+    def _set(self, limit: float, now: float) -> None:
+        self._limit = min(max(limit, float(self.least)), float(self.most))
+        self._changed_at = now

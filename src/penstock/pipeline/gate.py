@@ -1,0 +1,82 @@
+"""The gateway's own slots: so many requests at once, and those who wait for one in their line.
+
+How many is ``limits.max_concurrency``, and less while our own loop is late: then more at once would only be slower.
+"""
+
+from typing import Final
+
+from penstock.config.settings import LimitSettings
+from penstock.core.concurrency import AdaptiveLimit
+from penstock.pipeline.line import Line
+from penstock.ports import Clock, Timer
+
+LOOK_S: Final = 0.01
+"""How often the loop is asked how late it is, while there is much to do."""
+LEAST: Final = 16
+"""Requests at once that are always allowed."""
+
+
+class Gate:
+    """Takes in, makes wait, sends away."""
+
+    def __init__(self, clock: Clock, limits: LimitSettings) -> None:
+        self.active = 0
+        self._clock = clock
+        self._line = Line(clock, limits, "the gateway has all the requests it can serve", self.leave)
+        self._timer: Timer | None = None
+        self._due = 0.0
+        self._lag_s = 0.0
+        self.adopt(limits)
+
+    def adopt(self, limits: LimitSettings) -> None:
+        """Go by these from now on."""
+        self._limits = limits
+        self._line.adopt(limits)
+        self._adaptive = AdaptiveLimit(min(LEAST, limits.max_concurrency), limits.max_concurrency)
+
+    @property
+    def limit(self) -> int:
+        """Requests at once, now."""
+        return self._adaptive.limit if self._limits.adaptive else self._limits.max_concurrency
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._line)
+
+    @property
+    def shed(self) -> int:
+        """How many were sent away."""
+        return self._line.shed
+
+    async def enter(self, tenant: str, *, batch: bool) -> None:
+        """Take a slot, or wait for one. Raises Saturated."""
+        if self._limits.adaptive and self.active >= LEAST:
+            self._heed()
+        if self.active < self.limit and not self._line.busy:
+            self.active += 1
+            return
+        await self._line.wait(tenant, batch=batch)
+
+    def leave(self) -> None:
+        """Hand the slot to the next, or give it back."""
+        if self.active > self.limit or not self._line.call():
+            self.active -= 1
+
+    def _heed(self) -> None:
+        """One more that is served as late as the loop is."""
+        now = self._clock.monotonic()
+        self._adaptive.observe(self._lag_s, self.active + 1, now)
+        if self._timer is None:
+            self._due = now + LOOK_S
+            self._timer = self._clock.later(LOOK_S, self._look)
+
+    def _look(self) -> None:
+        """How late this comes is how late everything does."""
+        now = self._clock.monotonic()
+        self._lag_s, self._timer = max(0.0, now - self._due), None
+        if self.active >= LEAST or self.waiting:
+            self._due = now + LOOK_S
+            self._timer = self._clock.later(LOOK_S, self._look)
+        while self.active < self.limit and self._line.call():
+            self.active += 1

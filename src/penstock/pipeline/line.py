@@ -1,0 +1,98 @@
+"""A line of requests that wait for a place, in the order that ``core/queueing.py`` says. Fails closed: 503, at once.
+
+Whoever gives a place back lets the next go on; between that and the moment it does, the place is its own.
+"""
+
+import asyncio
+from collections.abc import Callable
+from math import ceil
+from typing import Final
+
+from penstock.config.settings import LimitSettings
+from penstock.core.queueing import FairQueue, Patience, Waiter
+from penstock.errors import Saturated
+from penstock.ports import Clock
+
+STANDING_S: Final = 0.25
+"""How long one may expect to wait where the line never empties: more would make all late and help nobody."""
+
+Turn = asyncio.Future[None]
+
+
+class Line:
+    """Who waits, and what for (``what``, for those who are sent away)."""
+
+    def __init__(self, clock: Clock, limits: LimitSettings, what: str, on_lost: Callable[[], None]) -> None:
+        """``on_lost``: told when one whose turn had come is gone: its place is free."""
+        self._clock = clock
+        self._what = what
+        self._on_lost = on_lost
+        self._queue: FairQueue[Turn] = FairQueue(limits.max_queue, Patience(limits.queue_wait_s, STANDING_S))
+        self._coming = 0
+        self.shed = 0
+
+    def adopt(self, limits: LimitSettings) -> None:
+        """Go by these from now on."""
+        self._queue.bound = limits.max_queue
+        self._queue.patience = Patience(limits.queue_wait_s, STANDING_S)
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits, or has been called and not come yet: who arrives now comes after them."""
+        return bool(self._coming or len(self._queue))
+
+    async def wait(self, tenant: str, *, batch: bool) -> None:
+        """Return when its turn has come. Raises Saturated."""
+        now = self._clock.monotonic()
+        turn: Turn = asyncio.get_running_loop().create_future()
+        pushed = self._queue.push(turn, tenant, now, batch=batch)
+        if pushed.evicted is not None:
+            self._send_away(pushed.evicted.item)
+        waiter = pushed.waiter
+        if waiter is None:
+            self.shed += 1
+            raise self._refusal(pushed.expected_s)
+        timer = self._clock.later(self._queue.patience.most_s, lambda: self._late(waiter))
+        try:
+            await turn
+            self._coming -= 1
+        except asyncio.CancelledError:
+            self._gone(waiter, turn)
+            raise
+        finally:
+            timer.cancel()
+
+    def call(self) -> bool:
+        """Let the next go on; False when nobody waits."""
+        while True:
+            popped = self._queue.pop(self._clock.monotonic())
+            for late in popped.late:
+                self._send_away(late.item)
+            if popped.waiter is None:
+                return False
+            if not popped.waiter.item.done():
+                self._coming += 1
+                popped.waiter.item.set_result(None)
+                return True
+
+    def _late(self, waiter: Waiter[Turn]) -> None:
+        if self._queue.cancel(waiter):
+            self._send_away(waiter.item)
+
+    def _gone(self, waiter: Waiter[Turn], turn: Turn) -> None:
+        """It left: out of the line, or, when it had been called, its place is free."""
+        if not self._queue.cancel(waiter) and turn.done() and not turn.cancelled() and turn.exception() is None:
+            self._coming -= 1
+            self._on_lost()
+
+    def _send_away(self, turn: Turn) -> None:
+        self.shed += 1
+        if not turn.done():
+            turn.set_exception(self._refusal(self._queue.patience.most_s))
+
+    def _refusal(self, wait_s: float) -> Saturated:
+        return Saturated(f"{self._what}: try again shortly", retry_after_s=max(1.0, float(ceil(wait_s))))
