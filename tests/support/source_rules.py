@@ -11,8 +11,8 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 PURE_IMPORTS = frozenset({
     "abc", "base64", "binascii", "bisect", "calendar", "collections", "dataclasses", "datetime", "decimal", "enum",
-    "fractions", "functools", "hashlib", "heapq", "hmac", "itertools", "math", "msgspec", "operator", "re", "string",
-    "types", "typing", "unicodedata", "zoneinfo",
+    "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress", "itertools", "math", "msgspec", "operator",
+    "re", "string", "types", "typing", "unicodedata", "zoneinfo",
 })  # fmt: skip
 """What ``core`` and ``wire`` may import beside Penstock itself, which the layers take care of."""
 
