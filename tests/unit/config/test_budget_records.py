@@ -64,7 +64,7 @@ def test_every_mistake_in_every_record_is_named(settings: Settings) -> None:
     assert caught.value.mistakes == [
         "budget a: limit: is in EUR, and the book is in CNY; add `fx: {EUR: ...}`, CNY per EUR",
         "budget b: limit: 'true' is no limit; write an amount and its unit, such as 3000 CNY or 100000 tokens",
-        "budget b: window: '5' is unknown; use hour or day or week or month or total",
+        "budget b: window: '5' is unknown; use hour, day, week, month or total",
         "budget b: hard: must be true or false, without quotes",
         "budget b: alerts: must be a list, such as [one, two]",
         "budget b: entries: must be a mapping, such as {name: ...}",
