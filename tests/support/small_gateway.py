@@ -13,7 +13,7 @@ from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.gate import Gate
 from penstock.pipeline.keyring import KeyRing
-from penstock.pipeline.treasury import Treasury
+from penstock.pipeline.treasury import Moved, Treasury
 from penstock.ports import Clock, Ids, Stores
 from penstock.stores.open import open_stores
 from tests.support.kinds import KINDS
@@ -43,12 +43,19 @@ class SmallGateway:
         self.treasury = Treasury(self.clock, stores.ledger, settings.currency, self.metrics.budget_alert)
         self.refuses: list[str] = []
         self.closed = False
+        self.buried: Sequence[str] | None = None
         self.adopted = asyncio.Event()
 
-    async def start(self) -> None:
+    async def start(self, moved: Moved | None = None) -> None:
         """Read the keys and the budgets."""
+        if moved is not None:
+            self.treasury.take_over(moved)
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
+
+    async def bury(self, held: Sequence[str]) -> None:
+        """There is nothing to settle."""
+        self.buried = held
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Read the keys."""

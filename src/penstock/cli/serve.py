@@ -1,7 +1,9 @@
 """``penstock serve``: the gateway, until a signal ends it."""
 
 import asyncio
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from penstock.server.admin_api import admin_app
 from penstock.server.app import DataPlane
 from penstock.server.health import Phase
 from penstock.server.listener import ListenError
+from penstock.server.predecessor import Predecessor
 from penstock.server.replies import row_of
 from penstock.server.serve import serve as serve_until_stopped
+from penstock.server.successor import INHERIT
 
 
 def _address(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Address | None:
@@ -33,9 +37,10 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str | 
 @click.command()
 @click.option("--listen", callback=_address, metavar="HOST:PORT", help="Instead of server.listen.")
 @click.option("--admin-listen", callback=_address, metavar="HOST:PORT", help="Instead of server.admin_listen.")
+@click.option(INHERIT, type=int, metavar="FD", help="Take over from the process that started this one: not for you.")
 @config_option
-def serve(config: Path | None, listen: Address | None, admin_listen: Address | None) -> None:
-    """Serve the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the config."""
+def serve(config: Path | None, listen: Address | None, admin_listen: Address | None, inherit: int | None) -> None:
+    """Serve the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the config, SIGUSR2 restarts without a gap."""
 
     def load_settings() -> Settings:
         settings = load_here(config, registry=KINDS)
@@ -43,17 +48,36 @@ def serve(config: Path | None, listen: Address | None, admin_listen: Address | N
         server = replace(server, listen=listen or server.listen, admin_listen=admin_listen or server.admin_listen)
         return replace(settings, server=server)
 
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it would end a process that does not serve yet
     settings = load_settings()
     configure_logs()
+    predecessor = None if inherit is None else Predecessor.meet(inherit)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, load_settings))
+            runner.run(_serve(settings, load_settings, predecessor))
     except ListenError as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve(settings: Settings, load_settings: Callable[[], Settings]) -> None:
-    gateway = await open_gateway(settings, lambda error: row_of(error).status)
+async def _serve(settings: Settings, load_settings: Callable[[], Settings], predecessor: Predecessor | None) -> None:
+    lock = None if predecessor is None else predecessor.lock
+    gateway = await open_gateway(settings, lambda error: row_of(error).status, lock=lock)
     phase = Phase()
-    admin = admin_app(gateway, phase, load_settings)
-    await serve_until_stopped(gateway, DataPlane(gateway), admin, phase=phase, load_settings=load_settings)
+    await serve_until_stopped(
+        gateway,
+        DataPlane(gateway),
+        admin_app(gateway, phase, load_settings),
+        phase=phase,
+        load_settings=load_settings,
+        command=_command(sys.orig_argv),
+        predecessor=predecessor,
+    )
+
+
+def _command(argv: Sequence[str]) -> list[str]:
+    """What started this process, to be started again; an installation that has been upgraded meanwhile is used."""
+    arguments = list(argv[1:])
+    if INHERIT in arguments:
+        place = arguments.index(INHERIT)
+        del arguments[place : place + 2]
+    return [sys.executable, *arguments]

@@ -88,12 +88,21 @@ class Listener:
         self.edge.start()
         return self
 
-    async def drain(self, within_s: float) -> None:
+    @property
+    def file(self) -> int:
+        """The descriptor of its socket."""
+        return self._sock.fileno()
+
+    def dup(self) -> socket.socket:
+        """Its socket once more: to listen again when this has been drained."""
+        return self._sock.dup()
+
+    async def drain(self, within_s: float, *, lame_duck_s: float | None = None) -> None:
         """Accept no more, let requests under way finish for ``within_s`` seconds, then refuse or cut the rest.
 
         Returns when no request is left; cancelling it goes to the cutting at once. Idle connections may bring one
-        last request for ``lame_duck_s``: it is answered with ``connection: close``, so that a client with a pool
-        does not run into a closed door.
+        last request for ``lame_duck_s`` (None: what the bounds say): it is answered with ``connection: close``, so that
+        a client with a pool does not run into a closed door.
         """
         self.edge.draining = True
         if self._server is not None:
@@ -101,15 +110,15 @@ class Listener:
         for connection in self.open_connections():
             connection.shutdown()
         try:
-            await self._finish(within_s)
+            await self._finish(within_s, self.edge.bounds.lame_duck_s if lame_duck_s is None else lame_duck_s)
         finally:
             await self._cut()
             self.edge.stop()
 
-    async def _finish(self, within_s: float) -> None:
+    async def _finish(self, within_s: float, lame_duck_s: float) -> None:
         edge, clock = self.edge, self.edge.clock
         now = clock.monotonic()
-        until, duck_until = now + within_s, now + self.edge.bounds.lame_duck_s
+        until, duck_until = now + within_s, now + lame_duck_s
         while (edge.connections or edge.tasks) and now < until:
             if now >= duck_until:
                 for connection in self.open_connections():

@@ -3,35 +3,34 @@
 SIGTERM or SIGINT begins the drain: ``/readyz`` says 503, the data plane accepts no more connections, requests under way
 have ``server.drain`` to finish and are then refused, or cut with a last event that says why; at last the ledger is
 flushed and the admin plane goes. A second signal cuts at once, and still flushes. SIGHUP reloads the config; an invalid
-one is logged and the old one serves on.
+one is logged and the old one serves on. SIGUSR2 starts a successor; when that one serves, this process drains, and
+serves on when it does not (docs/adr/0011-a-successor-before-the-end.md).
 """
 
 import asyncio
 import gc
 import logging
-import resource
 import signal
+import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Any, Final, TextIO
 
 from penstock import __version__
 from penstock.config.refusals import refusals_at_start
-from penstock.config.settings import Settings
+from penstock.config.settings import Address, Settings
 from penstock.errors import ConfigError, PenstockError
-from penstock.server.admin_api import Gateway
-from penstock.server.edge import Bounds
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
+from penstock.server.planes import Planes
+from penstock.server.predecessor import Predecessor
+from penstock.server.restarts import Restarts
+from penstock.server.succession import Gateway
 
 log = logging.getLogger(__name__)
 
-ADMIN_BOUNDS: Final = Bounds(connections=256, lame_duck_s=0.0)
 ADMIN_DRAIN_S: Final = 1.0
-MAX_CONNECTIONS: Final = 16_384
-SPARE_FILES: Final = 512
-"""File descriptors that are not client connections."""
 MAX_NAMED_MODELS: Final = 12
 GC_THRESHOLDS: Final = (20_000, 20, 100)
 """Fewer collections than by default: a request leaves few cycles, and what was there at the start is frozen."""
@@ -57,29 +56,51 @@ async def serve(
     phase: Phase,
     load_settings: Callable[[], Settings],
     banner: TextIO | None = None,
+    command: Sequence[str] = (),
+    predecessor: Predecessor | None = None,
 ) -> None:
     """Start the gateway and serve until a signal ends it; drain; close the gateway, whatever happened.
 
     ``phase``: the one that ``admin_app`` reports. ``load_settings``: for SIGHUP. ``banner``: where the start is told
-    (default stderr). Raises ListenError, and ConfigError where open mode would leave this machine.
+    (default stderr). ``command``: what starts a successor; empty = SIGUSR2 is not heard. ``predecessor``: the process
+    to take over from. Raises ListenError, and ConfigError where open mode would leave this machine.
     """
-    server, clock = gateway.settings.server, gateway.clock
+    server = gateway.settings.server
     async with AsyncExitStack() as last, AsyncExitStack() as before:
         before.push_async_callback(gateway.close)
-        await gateway.start()
+        sockets = [_socket(address, predecessor, last) for address in (server.listen, server.admin_listen)]
         await _refuse_open_doors(gateway)
-        admin = await Listener(admin_app, bind(server.admin_listen), clock=clock, bounds=ADMIN_BOUNDS).start()
-        last.push_async_callback(admin.drain, ADMIN_DRAIN_S)
-        sock, shed = bind(server.listen), gateway.metrics.shed
-        data = await Listener(data_app, sock, clock=clock, bounds=_data_bounds(), on_refusal=shed).start()
+        if predecessor is None:
+            await gateway.start()
+        else:
+            last.push_async_callback(predecessor.close)
+            await gateway.start(await predecessor.wait())
+            predecessor.follow(gateway)
+        planes = Planes(gateway, data_app, admin_app)
+        last.push_async_callback(planes.close_admin, ADMIN_DRAIN_S)
+        await planes.open(*sockets)
         phase.listening = True
         _watch(gateway)
         _tune_gc()
-        with _signals(lambda: _reload(gateway, load_settings)) as stops:
-            (banner or sys.stderr).write(describe_start(gateway, data, admin))
+        stops = Stops()
+        restarts = Restarts(gateway, planes, command, predecessor, stops)
+        last.push_async_callback(restarts.close)
+        with _signals(stops, lambda: _reload(gateway, load_settings), restarts if command else None):
+            if gateway.stores.lock is not None:
+                gateway.stores.lock.sign()
+            (banner or sys.stderr).write(describe_start(gateway, planes.data, planes.admin))
             await stops.drain.wait()
             phase.draining = True
-            await _drain(data, gateway.settings.server.drain_s, stops.cut)
+            await restarts.stop()
+            await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, succeeded=restarts.succeeded)
+
+
+def _socket(address: Address, predecessor: Predecessor | None, last: AsyncExitStack) -> socket.socket:
+    """Bound: the predecessor's, where it has the same address."""
+    inherited = None if predecessor is None else predecessor.socket_for(address)
+    sock = inherited or bind(address)
+    last.callback(sock.close)
+    return sock
 
 
 async def _refuse_open_doors(gateway: Gateway) -> None:
@@ -90,8 +111,10 @@ async def _refuse_open_doors(gateway: Gateway) -> None:
         raise ConfigError(refusals)
 
 
-async def _drain(data: Listener, within_s: float, cut: asyncio.Event) -> None:
-    drained = asyncio.ensure_future(data.drain(within_s))
+async def _drain(data: Listener, within_s: float, cut: asyncio.Event, *, succeeded: bool) -> None:
+    """``succeeded``: another process serves, so there is time for the last request of every idle connection."""
+    lame_duck_s = max(0.0, within_s - data.edge.bounds.linger_s) if succeeded else None
+    drained = asyncio.ensure_future(data.drain(within_s, lame_duck_s=lame_duck_s))
     forced = asyncio.ensure_future(cut.wait())
     await asyncio.wait({drained, forced}, return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()
@@ -112,9 +135,11 @@ async def _reload(gateway: Gateway, load_settings: Callable[[], Settings]) -> No
 
 
 @contextmanager
-def _signals(reload: Callable[[], Awaitable[None]]) -> Iterator[Stops]:
+def _signals(
+    stops: Stops, reload: Callable[[], Awaitable[None]], restart: Callable[[], object] | None
+) -> Iterator[None]:
     """Our own handlers, for as long as the block runs."""
-    loop, stops = asyncio.get_running_loop(), Stops()
+    loop = asyncio.get_running_loop()
     reloads: set[asyncio.Future[None]] = set()
 
     def begin_reload() -> None:
@@ -127,10 +152,12 @@ def _signals(reload: Callable[[], Awaitable[None]]) -> Iterator[Stops]:
         signal.SIGINT: stops,
         signal.SIGHUP: begin_reload,
     }
+    if restart is not None:
+        handlers[signal.SIGUSR2] = restart
     for number, handler in handlers.items():
         loop.add_signal_handler(number, handler)
     try:
-        yield stops
+        yield
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
@@ -143,16 +170,6 @@ def _watch(gateway: Gateway) -> None:
     metrics.watch("penstock_cache_bytes", ("exact",), lambda: stores.answers.stats()[1])
     metrics.watch("penstock_ledger_healthy", (), lambda: float(stores.ledger.healthy))
     metrics.watch("penstock_queue_depth", (), lambda: gateway.standing.gate.waiting)
-
-
-def _data_bounds() -> Bounds:
-    """As many connections as the process may have files for, which is raised as far as it goes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else soft - SPARE_FILES
-    return Bounds(connections=max(SPARE_FILES // 2, min(MAX_CONNECTIONS, room)))
 
 
 def _tune_gc() -> None:
