@@ -122,6 +122,8 @@ async def test_nobody_listens_where_connections_are_refused() -> None:
         proxy.heal()
         async with connected(proxy) as again:
             assert await again.ask() == ANSWER
+    with fault_proxy(1, refuse=True) as proxy, pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", proxy.port)
 
 
 async def test_a_black_hole_swallows_both_ways() -> None:

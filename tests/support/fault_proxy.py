@@ -53,9 +53,9 @@ class FaultProxy:
         self.port: int = self._place.getsockname()[1]
 
     def start(self) -> Self:
-        """Listen."""
+        """Listen, unless it is to refuse."""
         self._thread.start()
-        self._run(self._listen())
+        self._run(self._change(self.faults))
         return self
 
     def stop(self) -> None:

@@ -116,7 +116,7 @@ class Call:
             self._say(b"".join(middle))
             middle = []
         for event in middle:
-            await asyncio.sleep(manner.gap_s)
+            await self._keep_alive(manner.gap_s)
             self._say(event)
         self._say(last)
         if framed:

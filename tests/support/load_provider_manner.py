@@ -36,7 +36,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     head_s: float | None = None
     """Of a stream: until its head, where that is earlier."""
     keep_alive_s: float = 0.0
-    """A comment every so often from the head of a stream to its first event; 0 = none."""
+    """A comment every so often while a stream waits, from its head on; 0 = none."""
     words: int = 8
     gap_s: float = 0.0
     """Before each word of a stream but the first."""
