@@ -194,9 +194,9 @@ class FairQueue(Generic[T]):
         return removed
 
     def expected_s(self, tenant: str, now: float, *, batch: bool = False) -> float:
-        """How long an arrival would wait at most, at the pace of the last turns and no less than since the last one.
+        """How long an arrival would wait at most, at the pace of the last turns; 0.0 where nothing is known.
 
-        0.0 where nothing is known.
+        A stall is expected to last as long again as it has lasted.
         """
         if self._turned_at is None:
             return 0.0
@@ -204,10 +204,10 @@ class FairQueue(Generic[T]):
         rounds = rank.waiting(tenant) + 1
         others = len(rank.lanes) - (tenant in rank.lanes) + 1
         ahead = min(rank.size + 1, rounds * others) + (self._ranks[0].size if batch else 0)
-        return max(ahead * self._interval_s, now - self._turned_at)
+        return ahead * self._interval_s + max(0.0, now - self._turned_at - self._interval_s)
 
     def _too_long(self, expected_s: float, tenant: str, now: float, *, batch: bool) -> bool:
-        """Whether an arrival need not wait at all. Who has fewer waiting than the average is never held to be crowding."""
+        """Whether an arrival need not wait at all. Who has fewer waiting than the average is not crowding."""
         most_s, standing_s = self.patience
         while self._crowded and next(iter(self._crowded.values())) <= now:
             self._crowded.popitem(last=False)
