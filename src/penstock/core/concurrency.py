@@ -68,12 +68,12 @@ class AccountShare:
 
 ENOUGH: Final = 16
 """Samples of a window that lasted at least ``SHORTEST_S``; a window of ``LONGEST_S`` needs ``FEW`` only."""
-FEW: Final = 4
+FEW: Final = 8
 SHORTEST_S: Final = 0.1
 LONGEST_S: Final = 2.0
 LOW: Final = 8
 """Of a window's waits, in order of size, the one at this part counts."""
-TOLERANCE: Final = 1.5
+TOLERANCE: Final = 1.25
 """Waiting up to so many times the floor is no queue: enough to keep a server busy, too little to be felt."""
 SLACK_S: Final = 0.02
 EVIDENCE: Final = 2.0
@@ -84,12 +84,12 @@ GROWTH_MOST: Final = 1.0
 """The limit grows by these shares: doubled each time that nothing came of it."""
 IN_USE: Final = 0.8
 """Of the limit: below, nothing is learned by raising it."""
-SINK: Final = 0.25
+SINK: Final = 0.1
 DRIFT: Final = 0.02
 """How much of a fall of the wait the floor follows per window, and of a rise, while we are not the cause of it."""
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
-AS_LONG: Final = 0.8
+AS_LONG: Final = 0.9
 
 
 class AdaptiveLimit:
@@ -121,6 +121,7 @@ class AdaptiveLimit:
         self._samples: list[tuple[float, int]] = []
         self._growth = GROWTH
         self._suspected = False
+        self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
 
     @property
@@ -164,19 +165,20 @@ class AdaptiveLimit:
         self._queued, self._suspected = None, False
         if not in_use:
             self._floor_s += DRIFT * (wait_s - self._floor_s)
-        elif now - self._changed_at > 2 * wait_s:  # what was sent under the last limit has been heard
+        elif self._began - wait_s > self._changed_at:  # this was sent under the present limit
             self._set(self._limit + max(1.0, self._growth * self._limit), now)
             self._growth = min(2 * self._growth, GROWTH_MOST)
 
     def _cut(self, in_flight: int, wait_s: float, bears: float, now: float) -> None:
         """Take the queue out of flight, unless a smaller number has shown that it is none."""
         queued = self._queued
+        self._peak = float(in_flight) if queued is None else max(self._peak, in_flight)
         if queued is None or in_flight > queued[0]:
             self._queued = in_flight, wait_s
         elif in_flight <= LESS * queued[0]:
             if wait_s >= AS_LONG * queued[1]:
                 self._floor_s, self._queued = wait_s, None
-                self._set(max(self._limit, float(queued[0])), now)
+                self._set(max(self._limit, self._peak), now)
                 return
             self._queued = in_flight, wait_s
         self._growth = GROWTH

@@ -1,0 +1,98 @@
+"""The adaptive limit: what one window of samples does to it, and that it stays within its bounds."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.concurrency import ENOUGH, AdaptiveLimit
+
+WINDOW = 2 * ENOUGH
+
+
+def tell(limit: AdaptiveLimit, now: float, *, wait_s: float, in_flight: int, per_s: float = 100.0) -> float:
+    """Two windows of equal samples; the time after them."""
+    for _ in range(WINDOW + 1):
+        now += 1 / per_s
+        limit.observe(wait_s, in_flight, now)
+    return now
+
+
+def test_it_starts_open() -> None:
+    """Without evidence the most may pass."""
+    limit = AdaptiveLimit(4, 512)
+    assert limit.allows(511)
+    assert not limit.allows(512)
+
+
+def test_a_queue_is_taken_out_of_flight_in_one_step() -> None:
+    """100 a second that wait 0.3 s longer than 0.1 x 1.25 + 0.02 s are about 26 calls: 100 in flight become 74."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    tell(limit, now, wait_s=0.4, in_flight=100)
+    assert 72 <= limit.limit <= 76
+
+
+def test_no_cut_is_deeper_than_a_third() -> None:
+    """Whatever the wait: the next window tells more."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    tell(limit, now, wait_s=30.0, in_flight=100)
+    assert limit.limit == 70
+
+
+def test_a_few_calls_show_no_queue() -> None:
+    """Five in flight that are ten times as late are no ground to hold back five hundred."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=5, per_s=1)
+    tell(limit, now, wait_s=1.0, in_flight=5, per_s=1)
+    assert limit.limit == 512
+
+
+def test_it_grows_while_it_is_used_and_nobody_waits() -> None:
+    """By a tenth, then by more each time; not while half of it is free."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    now = tell(limit, now, wait_s=30.0, in_flight=100)
+    now = tell(limit, now + 1, wait_s=0.1, in_flight=30)
+    assert limit.limit == 70
+    now = tell(limit, now + 1, wait_s=0.1, in_flight=70)
+    assert 77 <= limit.limit <= 100
+    for _ in range(10):
+        now = tell(limit, now + 1, wait_s=0.1, in_flight=limit.limit)
+    assert limit.limit == 512
+
+
+def test_a_wait_that_does_not_fall_is_no_queue() -> None:
+    """With a third fewer in flight it is as long as before: the limit goes back to what was in flight."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    now = tell(limit, now, wait_s=2.0, in_flight=100)
+    assert limit.limit == 70
+    tell(limit, now, wait_s=2.0, in_flight=70)
+    assert limit.limit >= 100
+
+
+def test_refusals_for_overload_lower_it_once_per_round_trip() -> None:
+    """To nine tenths of what was in flight; those sent before that say nothing new."""
+    limit = AdaptiveLimit(4, 512)
+    for _ in range(10):
+        limit.refused(100, sent_at=99.0, now=100.0)
+    assert limit.limit == 90
+    limit.refused(90, sent_at=100.5, now=101.0)
+    assert limit.limit == 81
+
+
+@given(
+    st.integers(1, 10),
+    st.integers(0, 100),
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1e4), st.integers(1, 600), st.booleans()), max_size=200),
+)
+def test_it_stays_within_its_bounds(least: int, more: int, course: list[tuple[float, float, int, bool]]) -> None:
+    """Whatever is reported, in whatever order."""
+    limit, now = AdaptiveLimit(least, least + more), 100.0
+    for gap, wait_s, in_flight, refused in course:
+        now += gap
+        if refused:
+            limit.refused(in_flight, now - min(wait_s, 50), now)
+        else:
+            limit.observe(wait_s, in_flight, now)
+        assert least <= limit.limit <= least + more
