@@ -1,4 +1,4 @@
-"""How a connection to a provider comes about: names resolved anew each time, directly or through an HTTP proxy, TLS.
+"""How a connection to a provider comes about: names resolved (``names.py``), directly or by an HTTP proxy, TLS.
 
 Proxies come from the provider's settings only, never from the environment, and are ``http://`` ones: plain requests go
 through in absolute form, TLS through a CONNECT tunnel. Every address of a name is tried; each gets an equal share of
@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from penstock.config.settings import Secret
 from penstock.errors import ProviderTimeout, Unreachable
 from penstock.ports import Clock
+from penstock.providers.names import Names
 
 _MAX_TUNNEL_HEAD: Final = 16 * 1024
 _PORTS: Final = {"http": 80, "https": 443}
@@ -67,13 +68,20 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 async def dial(
-    route: Route, make: Callable[[], P], context: ssl.SSLContext | None, clock: Clock, timeout_s: float
+    route: Route,
+    make: Callable[[], P],
+    context: ssl.SSLContext | None,
+    names: Names,
+    *,
+    clock: Clock,
+    timeout_s: float,
 ) -> P:
     """A connected protocol. Raises Unreachable, or ProviderTimeout after ``timeout_s``; cancelled, it closes."""
     deadline, until = clock.deadline(), clock.monotonic() + timeout_s
     try:
         with deadline.until(until):
-            return await _dial(route, make, context, clock, until)
+            connected = await _connected(route, names, clock, until)
+            return await _spoken_to(connected, route, make, context)
     except TimeoutError as error:
         detail = f"{route.host}: connect: nothing within {timeout_s:g} s"
         raise ProviderTimeout("the provider did not accept a connection in time", detail=detail) from error
@@ -87,25 +95,33 @@ async def dial(
         deadline.close()
 
 
-async def _dial(route: Route, make: Callable[[], P], context: ssl.SSLContext | None, clock: Clock, until: float) -> P:
-    loop = asyncio.get_running_loop()
-    direct = route.proxy is None
-    connected = await (_tcp(route.host, route.port, clock, until) if direct else _through(route, clock, until))
+async def _connected(route: Route, names: Names, clock: Clock, until: float) -> socket.socket:
+    if route.proxy is None:
+        return await _tcp(route.host, route.port, names, clock, until)
+    return await _through(route, names, clock, until)
+
+
+async def _spoken_to(
+    connected: socket.socket, route: Route, make: Callable[[], P], context: ssl.SSLContext | None
+) -> P:
+    """The protocol on a socket, after the handshake where there is one."""
     try:
         name = route.host if context is not None else None
-        _, protocol = await loop.create_connection(make, sock=connected, ssl=context, server_hostname=name)
+        _, protocol = await asyncio.get_running_loop().create_connection(
+            make, sock=connected, ssl=context, server_hostname=name
+        )
     except BaseException:
         connected.close()
         raise
     return protocol
 
 
-async def _through(route: Route, clock: Clock, until: float) -> socket.socket:
+async def _through(route: Route, names: Names, clock: Clock, until: float) -> socket.socket:
     """A socket to the provider by way of the proxy, or to the proxy itself for plain requests."""
     proxy = urlsplit(route.proxy.reveal() if route.proxy else "")
     if proxy.scheme != "http" or not proxy.hostname:
         raise OSError("the proxy is not an http:// URL")
-    connected = await _tcp(proxy.hostname, proxy.port or _PORTS["http"], clock, until)
+    connected = await _tcp(proxy.hostname, proxy.port or _PORTS["http"], names, clock, until)
     try:
         if route.tls:
             await _tunnel(connected, route)
@@ -133,8 +149,8 @@ async def _tunnel(connected: socket.socket, route: Route) -> None:
         raise OSError(f"the proxy refused CONNECT: {head[:40]!r}")
 
 
-async def _tcp(host: str, port: int, clock: Clock, until: float) -> socket.socket:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+async def _tcp(host: str, port: int, names: Names, clock: Clock, until: float) -> socket.socket:
+    found = await names.find(host, port)
     last: OSError | None = None
     deadline = clock.deadline()
     try:

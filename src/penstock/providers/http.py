@@ -24,6 +24,7 @@ from penstock.errors import Unreachable
 from penstock.ports import Clock, Timer, UpstreamCall, UpstreamResponse
 from penstock.providers.dial import Route, dial, proxy_authorization, route_to, tls_context
 from penstock.providers.http1 import Connection, Response
+from penstock.providers.names import Names
 
 IDLE_S: Final = 30.0
 MAX_IDLE: Final = 1000
@@ -101,6 +102,7 @@ class HttpTransport:
         self._clock = clock
         self._pools: dict[Route, Pool] = {}
         self._targets: dict[tuple[str, Secret | None, Path | None], _Target] = {}
+        self._names = Names()
         self._contexts: dict[Path | None, ssl.SSLContext] = {}
         self._sweeper: Timer | None = None
 
@@ -123,6 +125,7 @@ class HttpTransport:
             self._sweeper = None
         for pool in self._pools.values():
             pool.close()
+        await self._names.close()
         self._pools.clear()
         self._targets.clear()
 
@@ -139,7 +142,10 @@ class HttpTransport:
             pool.put(connection, response, self._clock.monotonic())
             self._sweep_later()
 
-        return await dial(route, lambda: Connection(route.host, keep, pool.forget), context, self._clock, timeout_s)
+        def make() -> Connection:
+            return Connection(route.host, keep, pool.forget)
+
+        return await dial(route, make, context, self._names, clock=self._clock, timeout_s=timeout_s)
 
     def _context(self, route: Route) -> ssl.SSLContext:
         if route.ca_file not in self._contexts:

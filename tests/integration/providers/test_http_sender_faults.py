@@ -204,6 +204,22 @@ async def test_a_name_that_does_not_resolve(sender: HttpTransport, host: str) ->
         await soon(sender.send(call(f"http://{host}/")))
 
 
+async def test_a_name_that_hangs_is_looked_up_once(sender: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many calls wait for it: the resolver's threads are few, and other names need them. Each times out."""
+    asked: list[Any] = []
+
+    async def hanging(host: str, *_: Any, **__: Any) -> None:
+        asked.append(host)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hanging)
+    calls = [sender.send(call("http://hangs.invalid/", connect_s=0.1)) for _ in range(20)]
+    async with asyncio.timeout(10):
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ends] == [ProviderTimeout] * 20
+    assert asked == ["hangs.invalid"]
+
+
 async def test_a_name_with_several_addresses(sender: HttpTransport) -> None:
     """Each address is tried: ``localhost`` may be ::1 first, and nobody listens there."""
     async with raw_server([Read(), whole(b"ok")]) as server:
