@@ -60,14 +60,14 @@ class Told:
         return json.loads(self.body)
 
 
-async def ask(port: int, question: Question, path: str = PATH) -> Told:
+async def ask(port: int, question: Question, path: str = PATH, *, patience_s: float = PATIENCE_S) -> Told:
     """Ask on loopback, and take what comes until its end, however that comes."""
     told = Told(question)
     with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(_request(port, question, path))
-            await asyncio.wait_for(_take(reader, told), PATIENCE_S)
+            await asyncio.wait_for(_take(reader, told), patience_s)
         finally:
             writer.close()
     return told

@@ -127,7 +127,11 @@ class Stalls:
 
     async def _ask(self, name: str, way: Way) -> End:
         since = time.monotonic()
-        told = await ask(self.gateway.port, Question(f"mk-{name}-{self._rounds}", name, way.streamed))
+        told = await ask(
+            self.gateway.port,
+            Question(f"mk-{name}-{self._rounds}", name, way.streamed),
+            patience_s=2 * self.scale.total_s,
+        )
         return End(way, told, time.monotonic() - since)
 
 
