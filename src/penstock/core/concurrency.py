@@ -87,6 +87,8 @@ IN_USE: Final = 0.8
 SINK: Final = 0.1
 DRIFT: Final = 0.02
 """How much of a fall of the wait the floor follows per window, and of a rise, while we are not the cause of it."""
+DOUBT: Final = 0.5
+"""Added to the tolerance when a rise has turned out to be no queue, until the limit is idle: such waits vary."""
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
 AS_LONG: Final = 0.9
@@ -121,6 +123,7 @@ class AdaptiveLimit:
         self._samples: list[tuple[float, int]] = []
         self._growth = GROWTH
         self._suspected = False
+        self._doubt = 0.0
         self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
 
@@ -154,7 +157,7 @@ class AdaptiveLimit:
         """What a window of samples says: the wait, how many were in flight with it, first bytes per second."""
         if wait_s < self._floor_s:
             self._floor_s = wait_s if self._floor_s == inf else self._floor_s + SINK * (wait_s - self._floor_s)
-        allowed_s = TOLERANCE * self._floor_s + SLACK_S
+        allowed_s = (TOLERANCE + self._doubt) * self._floor_s + SLACK_S
         in_use = in_flight >= IN_USE * self._limit
         queued = rate * (wait_s - self._floor_s)
         if wait_s > allowed_s and queued >= max(EVIDENCE, EVIDENCE_SHARE * in_flight):
@@ -165,6 +168,7 @@ class AdaptiveLimit:
         self._queued, self._suspected = None, False
         if not in_use:
             self._floor_s += DRIFT * (wait_s - self._floor_s)
+            self._doubt *= 1 - DRIFT
         elif self._began - wait_s > self._changed_at:  # this was sent under the present limit
             self._set(self._limit + max(1.0, self._growth * self._limit), now)
             self._growth = min(2 * self._growth, GROWTH_MOST)
@@ -177,7 +181,7 @@ class AdaptiveLimit:
             self._queued = in_flight, wait_s
         elif in_flight <= LESS * queued[0]:
             if wait_s >= AS_LONG * queued[1]:
-                self._floor_s, self._queued = wait_s, None
+                self._floor_s, self._queued, self._doubt = wait_s, None, DOUBT
                 self._set(max(self._limit, self._peak), now)
                 return
             self._queued = in_flight, wait_s
