@@ -8,12 +8,12 @@ takes over, once; an error that another call cannot cure goes to all who joined.
 """
 
 from penstock.core.records import ShareRow
-from penstock.errors import ClientGone, Origin, PenstockError, Retry, UpstreamError
+from penstock.errors import ClientGone, Origin, PenstockError, ProviderTimeout, Retry, UpstreamError
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.flight import Flight
 from penstock.pipeline.sharing import SHAREABLE, Sharing
 from penstock.pipeline.stream import Stream, retold
-from penstock.ports import Clock
+from penstock.ports import Clock, Deadline
 from penstock.wire.sse import Event
 
 Flights = dict[bytes, Flight]
@@ -62,13 +62,11 @@ class Join:
 
     async def _follow(self, exchange: Exchange, flight: Flight) -> Reply | None:
         """The leader's answer; None when this exchange should look again, and lead if nobody does."""
-        leader = flight.leader
+        leader, deadline = flight.leader, self._clock.deadline()
         leader.join()
         try:
-            waiting_since = self._clock.monotonic()
             while not flight.ended and not (exchange.wants_stream and flight.events):
-                await flight.change()
-            exchange.waited_s += self._clock.monotonic() - waiting_since
+                await self._change(exchange, flight, deadline)
             if flight.error is not None:
                 if _handed_on(flight):
                     return None
@@ -79,6 +77,7 @@ class Join:
             leader.join()
             return Reply(200, batches=self._batches(exchange, flight))
         finally:
+            deadline.close()
             leader.part()
 
     def _whole(self, exchange: Exchange, flight: Flight) -> Reply | None:
@@ -92,7 +91,7 @@ class Join:
 
     async def _batches(self, exchange: Exchange, flight: Flight) -> Stream:
         """The leader's stream from its start; the caller has counted us among the followers."""
-        sent = 0
+        sent, deadline = 0, self._clock.deadline()
         try:
             while True:
                 while sent < len(flight.events):
@@ -101,14 +100,25 @@ class Join:
                     yield batch
                 if flight.ended:
                     break
-                waiting_since = self._clock.monotonic()
-                await flight.change()
-                exchange.waited_s += self._clock.monotonic() - waiting_since
+                await self._change(exchange, flight, deadline)
             if flight.error is not None:
                 raise _shared(flight.error)
         finally:
+            deadline.close()
             self._book(exchange, flight)
             flight.leader.part()
+
+    async def _change(self, exchange: Exchange, flight: Flight, deadline: Deadline) -> None:
+        """Wait for more, no longer than this exchange may take, whatever its leader may. Raises ProviderTimeout."""
+        since = self._clock.monotonic()
+        try:
+            with deadline.until(exchange.started + exchange.total_s):
+                await flight.change()
+        except TimeoutError as error:
+            total = f"total deadline of {exchange.total_s:g} s"
+            raise ProviderTimeout(f"the call that this request was joined to takes too long ({total})") from error
+        finally:
+            exchange.waited_s += self._clock.monotonic() - since
 
     def _book(self, exchange: Exchange, flight: Flight) -> None:
         """A joined answer is used like the leader's and paid by the leader."""

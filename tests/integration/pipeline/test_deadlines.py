@@ -147,6 +147,23 @@ async def test_a_stream_may_allow_itself_less() -> None:
         assert house.upstream.open == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_follows_may_allow_itself_less(stream: bool) -> None:  # noqa: FBT001 - a parameter
+    """It ends for itself, before its first byte or within the stream; whom it followed goes on."""
+    async with open_house(timeouts=TIMEOUTS) as house:
+        house.upstream.stream(["a", "b", "c"], after_s=3, gap_s=3)
+        leader = house.ask(chat(stream=True))
+        await asyncio.sleep(0.5)
+        follower = house.ask(chat(stream=stream), headers={"timeout": "5"})
+        await follower.done()
+        assert house.now == pytest.approx(5.5, abs=1e-3)
+        assert follower.status == (200 if stream else 504)
+        assert "total deadline of 5 s" in follower.error["message"]
+        await leader.done()
+        assert leader.text == "abc"
+        assert len(house.upstream.calls) == 1
+
+
 async def test_a_request_cannot_allow_itself_more() -> None:
     """The model's deadlines hold."""
     async with open_house(timeouts=TIMEOUTS) as house:
