@@ -164,8 +164,8 @@ class Connection(asyncio.Protocol):
         self.writable.set()
 
     def shutdown(self) -> None:
-        """Drain: answer what is under way or has begun, then close; an idle connection may bring one last request."""
-        if self._unanswered() is not None:
+        """Drain: answer what is under way, and say that it was the last; else one more request may come."""
+        if self._unanswered() is not None and not self._cycles[-1].headed:
             self._cycles[-1].keep_alive = False
 
     def close_if_idle(self) -> None:

@@ -83,6 +83,11 @@ class Cycle:
         self._owed = 0
 
     @property
+    def headed(self) -> bool:
+        """The head of the answer is made: what it says of the connection holds."""
+        return self._head is not None
+
+    @property
     def over(self) -> bool:
         """Nothing more can be sent."""
         return self.complete or self.disconnected

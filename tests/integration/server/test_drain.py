@@ -62,6 +62,35 @@ def test_an_idle_connection_may_bring_one_last_request() -> None:
     uvloop.run(scenario())
 
 
+def test_who_was_not_told_that_it_was_the_last_may_ask_again() -> None:
+    """The head of a stream said nothing of an end, so its client may ask on the same connection when it has read it."""
+
+    async def scenario() -> None:
+        go_on = asyncio.Event()
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"begun ", "more_body": True})
+            await go_on.wait()
+            await send({"type": "http.response.body", "body": b"done"})
+
+        async with listening(cast("TinyApp", app)) as listener, connected(listener) as client:
+            await client.send(GET)
+            assert b"connection: close" not in await client.reader.readuntil(b"begun ")
+            drained = asyncio.ensure_future(listener.drain(5, lame_duck_s=4))
+            go_on.set()
+            await client.reader.readuntil(b"0\r\n\r\n")
+            await asyncio.sleep(0.1)
+            await client.send(GET)
+            answer = await asyncio.wait_for(client.rest(), 2)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close\r\n" in answer
+            client.writer.close()
+            await asyncio.wait_for(drained, 2)
+
+    uvloop.run(scenario())
+
+
 def test_what_outlives_the_window_is_refused_and_cancelled() -> None:
     """The client is told to come back; the app's task ends before the drain does."""
 
