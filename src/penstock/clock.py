@@ -86,6 +86,10 @@ class TaskDeadline:
         self._when = when
         return self
 
+    def rebind(self) -> None:
+        """From now on it is the running task's."""
+        self._task = asyncio.current_task()
+
     def close(self) -> None:
         """Drop the timer."""
         self._task = None

@@ -262,7 +262,7 @@ class Gateway:
             Limit(clock, standing.gate, standing.keys, guarded),
         ]
         if _exact_is_on(settings):
-            stages.append(Exact(clock, stores.answers, sharing))
+            stages.append(Exact(clock, stores.answers, sharing, stale_on_error=settings.cache.stale_on_error))
         if settings.cache.join:
             stages.append(Join(clock, standing.flights, sharing))
         stages += [

@@ -27,6 +27,10 @@ class Deadline(Protocol):
         """A scope that raises TimeoutError when monotonic time reaches ``when``; not nestable."""
         ...
 
+    def rebind(self) -> None:
+        """From now on it is the running task's."""
+        ...
+
     def close(self) -> None:
         """Drop the timer."""
         ...

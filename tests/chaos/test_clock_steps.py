@@ -153,7 +153,7 @@ async def test_a_restart_is_no_reset(window: str, zone: str, reset: str, away_s:
     assert set(walker.given.values()) == {CALLS}
 
 
-@pytest.mark.parametrize("step_s", [STEP_S])
+@pytest.mark.parametrize("step_s", [-STEP_S, STEP_S])
 @pytest.mark.parametrize(("window", "zone", "reset"), RESETS)
 async def test_a_hold_is_settled_where_it_was_held(window: str, zone: str, reset: str, step_s: float) -> None:
     """A call under way while the clock steps over the reset: its window stays the one of its dispatch."""

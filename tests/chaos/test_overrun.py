@@ -65,7 +65,20 @@ async def test_a_stream_is_cut_within_one_chunk_of_its_reservation(model: str, d
         assert (call.ended_at or END_S) - call.at <= (CAP + 1) * 0.1 + 0.01
         (attempt,) = house.attempts
         assert attempt.estimated
-        assert attempt.usage.output >= CAP
+        assert attempt.usage.output == CAP + 1
+        assert attempt.overrun
+
+
+@pytest.mark.parametrize("model", ["m", "stopping"])
+async def test_a_whole_answer_that_outgrew_its_hold_says_so(model: str) -> None:
+    """Longer than any tokenizer makes of so few tokens, and without usage: charged for what it surely said."""
+    async with open_house(budgets=[MONEY, TOKENS]) as house:
+        house.upstream.call(ignore_the_cap).forever()
+        asking = await house.answer(question("chat", 1, model) | {"stream": False})
+        assert len(asking.text.split()) == SAY
+        (attempt,) = house.attempts
+        assert (attempt.estimated, attempt.overrun) == (True, True)
+        assert attempt.usage.output > CAP
 
 
 async def test_one_that_is_fetched_as_a_stream_is_cut_too() -> None:
@@ -77,7 +90,8 @@ async def test_one_that_is_fetched_as_a_stream_is_cut_too() -> None:
         assert (asking.status, asking.error["code"]) == (429, "budget_exceeded")
         assert asking.headers["x-should-retry"] == "false"
         assert len(house.upstream.calls) == 1
-        assert house.attempts[0].charged_nano == 3 * MISS_NANO + CAP * OUTPUT_NANO
+        assert house.attempts[0].charged_nano == 3 * MISS_NANO + (CAP + 1) * OUTPUT_NANO
+        assert house.attempts[0].overrun
 
 
 async def test_without_its_tokenizer_a_stream_is_cut_where_it_is_sure() -> None:
@@ -91,17 +105,20 @@ async def test_without_its_tokenizer_a_stream_is_cut_where_it_is_sure() -> None:
 
 @pytest.mark.parametrize("others", [0, 3])
 async def test_what_is_cut_at_one_that_stops_is_what_it_bills(others: int) -> None:
-    """Its bill ends with the cut; ours is not below it by more than the one chunk, on every budget alike."""
+    """Its bill ends with the cut; ours is the same, and says that it is an overrun, of one chunk."""
     async with open_house(budgets=[MONEY, TOKENS], tokenizers={"scripted": Words()}) as house:
         house.upstream.call(ignore_the_cap).forever()
-        asked = [house.ask(question("chat", number, "stopping")) for number in range(others + 1)]
+        tags = [{"x-penstock-tags": f"marker=mk-{number}"} for number in range(others + 1)]
+        asked = [house.ask(question("chat", number, "stopping"), headers=tag) for number, tag in enumerate(tags)]
         await house.rest()
         assert all(asking.error["code"] == "budget_exceeded" for asking in asked)
         bill = scripted_bill(house.upstream.calls, honours_cap=False)
         for call, attempt in zip(bill, house.attempts, strict=True):
             assert call.why == "left"
-            assert CAP <= call.output <= CAP + 1
-            assert call.cost_nano - (attempt.charged_nano or 0) <= OUTPUT_NANO
+            assert call.output == CAP + 1
+            assert call.cost_nano == attempt.charged_nano
+            assert attempt.overrun
+        house.check(bill=bill)
         assert posted(house) == {
             "money": sum(row.charged_nano or 0 for row in house.attempts),
             "tokens": sum(row.usage.total for row in house.attempts),

@@ -145,7 +145,7 @@ def _attempt(books: Books, attempt: AttemptRow, shares: list[ShareRow]) -> Itera
         yield f"{name} {flag}, charged {charged} of {held} held, {tokens}"
     for share in shares:
         own = share.exchange_id == attempt.exchange_id
-        if own != (share.lever in {"direct", "routing"}) or not (own or share.amount_nano == 0):
+        if own != (share.lever in {"direct", "routing", "hedging"}) or not (own or share.amount_nano == 0):
             yield f"{share.exchange_id} pays {share.amount_nano} of {name} as {share.lever}"
 
 
@@ -251,7 +251,7 @@ def _compare(attempt: AttemptRow, call: BilledCall) -> Iterator[str]:
     elif attempt.outcome != "ok":
         if not billed <= charged:
             yield f"{names} was cut off and charged {charged}, billed {billed} ({call.usage})"
-        if held is not None and charged > held:
+        if held is not None and charged > held and not attempt.overrun:
             yield f"{names} was cut off and charged {charged}, held {held}"
 
 

@@ -68,7 +68,8 @@ class ShareRow(msgspec.Struct, kw_only=True, gc=False):
     exchange_id: str
     amount_nano: int
     lever: str
-    """``direct exact joined routing``; ``similar prefix compression off-peak packing`` come with their stages."""
+    """``direct exact joined routing hedging``; ``similar prefix compression off-peak packing`` come with their stages.
+    """
 
 
 class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):

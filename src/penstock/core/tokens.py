@@ -13,6 +13,8 @@ import msgspec
 IMAGE_TOKENS: Final = 1024
 MESSAGE_TOKENS: Final = 4
 """What a chat template puts around one message."""
+LEAST_SHARE: Final = 10
+"""An estimate is at most 0.6 token a character; no tokenizer makes fewer than one of 16 of prose, code or JSON."""
 
 _encode = msgspec.json.encode
 _OPAQUE: Final = frozenset(("image_url", "image", "input_image", "input_audio", "file", "document", "video_url"))
@@ -46,6 +48,11 @@ def estimate_answer(whole: Mapping[str, Any]) -> int:
         return sum(map(_choice, choices)) if isinstance(choices, list) else _value(whole.get("content"))
     except RecursionError:  # only a provider gone mad nests that deep
         return 0
+
+
+def surely_said(whole: Mapping[str, Any]) -> int:
+    """Tokens that a whole answer has at least: one for every 16 characters or more."""
+    return estimate_answer(whole) // LEAST_SHARE
 
 
 def _message(message: Any) -> int:

@@ -19,7 +19,7 @@ from penstock.config.kinds import Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.bound import cap_fields
 from penstock.core.records import OPEN, AttemptRow, ShareRow
-from penstock.core.tokens import estimate_answer
+from penstock.core.tokens import estimate_answer, surely_said
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import (
     BadAnswer,
@@ -51,6 +51,8 @@ LINGER_S: Final = 1.0
 
 SHORTEST_SECRET: Final = 8
 """Of a provider's header: a shorter value is none, and may stand in any text."""
+HEDGE_LOST: Final = "hedge_lost"
+"""The outcome of a call beside which another began to answer first."""
 JOURNAL_MARGIN_TOKENS: Final = 16
 """What a provider may have said beyond what was read of it: it was under way to us."""
 
@@ -93,6 +95,8 @@ class Call:
         self._clock = world.clock
         self._adapter = world.adapters[hold.deployment.provider.kind]
         self._dialect = exchange.asked.dialect
+        self._wins: Callable[[Call], bool] | None = None
+        self._lost = False
         self._status = 0
         self._settled = self._out_of_time = False
         self._size = 0
@@ -105,8 +109,39 @@ class Call:
         self.streaming = False
         """True once a stream was handed out: from then on the stream itself settles and closes."""
 
+    # --- beside another call
+
+    def enter_race(self, wins: Callable[["Call"], bool]) -> None:
+        """Run beside another call, in a task of its own: ``wins`` says whether this one was first."""
+        self._wins = wins
+
+    def lose(self) -> None:
+        """The other was first: what ends this one is that."""
+        self._lost = True
+
+    def go_on_here(self) -> None:
+        """What is left of it is read by the running task."""
+        self._deadline.rebind()
+
+    async def discard(self) -> None:
+        """It was held for and is not made."""
+        self._settled = True
+        self._world.teller.release(self._exchange, self._hold, HEDGE_LOST)
+        await self._close()
+
+    def _take_over(self, usage: Usage | None = None, answer: dict[str, Any] | None = None) -> None:
+        """The exchange's answer is this one's. Ends this call when another was first."""
+        if self._wins is not None and not self._wins(self):
+            self._settle(HEDGE_LOST, usage, answer, worked=True)
+            raise asyncio.CancelledError
+        self._exchange.served_by, self._exchange.fold = self._deployment.id, self._fold
+
+    # --- the call
+
     async def open(self) -> Reply:
         """The reply, once its first data event is there. Raises UpstreamError; then the call is settled already."""
+        if self._wins is not None:
+            self._deadline.rebind()
         try:
             return await self._open()
         except PenstockError as error:
@@ -115,7 +150,7 @@ class Call:
             self._warn(error)
             raise
         except asyncio.CancelledError:
-            self._settle(ClientGone.kind, worked=True)
+            self._settle(HEDGE_LOST if self._lost else ClientGone.kind, worked=True)
             raise
         except BaseException:
             self._settle(PenstockError.kind, worked=True)
@@ -143,7 +178,6 @@ class Call:
         if response.status != 200:  # noqa: PLR2004 - the one status that carries an answer
             body = await self._within(first_byte_at, "first_byte", response.read(MAX_ERROR_BYTES))
             raise self._cleared(self._adapter.refusal(response.status, response.headers, body))
-        exchange.served_by = self._deployment.id
         if self._dialect in STREAMABLE and "event-stream" in response.headers.get("content-type", ""):
             return await self._stream(response, first_byte_at, folded=not exchange.wants_stream)
         return await self._whole(response, first_byte_at)
@@ -175,9 +209,11 @@ class Call:
             raise self._cleared(inside)
         cut = capacity_cut(self._dialect, answer)
         usage = self._adapter.usage(self._dialect, answer, None)
-        self._settle(ProviderBusy.kind if cut else "ok", usage, answer)
         if cut:
+            self._settle(ProviderBusy.kind, usage, answer)
             raise _cut_off()
+        self._take_over(usage, answer)
+        self._settle("ok", usage, answer)
         self._seat.answer()
         self._seat.end(None)
         await self._durable()
@@ -191,7 +227,7 @@ class Call:
 
     async def _stream(self, response: UpstreamResponse, first_byte_at: float, *, folded: bool) -> Reply:
         parser = SseParser()
-        self._fold = self._exchange.fold = fold = fold_for(self._dialect)
+        self._fold = fold = fold_for(self._dialect)
         first: Batch = []
         while True:
             data = await self._within(first_byte_at, "first_byte", response.next())
@@ -207,6 +243,7 @@ class Call:
         self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
+        self._take_over()
         batches = self._batches(response, parser, first)
         if self._deployment.provider.after_disconnect == "stops":
             self._world.teller.running[self._hold.attempt_id] = self._journal
@@ -271,7 +308,7 @@ class Call:
     async def _close(self) -> None:
         """Give back what the call has, however it ended."""
         self._seat.release()
-        if self.streaming:
+        if self.streaming or self._wins is not None:
             self._deadline.close()
         if self._response is not None:
             await self._response.close()
@@ -402,7 +439,8 @@ class Call:
         """The attempt as it is now, priced."""
         hold = self._hold
         row = self._world.teller.row(self._exchange, hold)
-        row.outcome, row.status, row.usage, row.ended_at = outcome, self._status, usage, self._clock.now()
+        row.outcome, row.status, row.usage = outcome, self._status, usage
+        row.ended_at = max(self._clock.now(), hold.at)  # the clock may have been set back
         if not usage.total:
             return row
         at = hold.at if self._deployment.provider.billed_at == "start" else row.ended_at
@@ -434,6 +472,8 @@ class Call:
             return None
         baseline = exchange.requested.baseline
         lever = "direct" if baseline is None or baseline.id == row.deployment else "routing"
+        if row.outcome == HEDGE_LOST:
+            lever = "hedging"
         share = ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=row.charged_book_nano, lever=lever)
         exchange.shares.append(share)
         return share
@@ -449,13 +489,18 @@ class Call:
         silent = fold is None and self._dialect in STREAMABLE  # it may have said all of it by now, and shown nothing
         completes = self._deployment.provider.after_disconnect == "completes"
         if self._hold.binding and not whole and (completes or silent):
-            return Usage(input_miss=self._hold.prompt, output=self._hold.output), True
+            return Usage(input_miss=self._hold.prompt, output=max(self._hold.output, self._surely(None))), True
         if answer is None and fold is not None:
             answer = _told_so_far(fold)
         used, estimated = count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
         if estimated and self._hold.binding:
-            used = self._within_hold(used, usage or NO_USAGE, unseen=0 if whole else self._unseen(used.output))
+            surely = max((usage or NO_USAGE).output, self._surely(answer))
+            used = self._within_hold(used, usage or NO_USAGE, surely, unseen=0 if whole else self._unseen(used.output))
         return used, estimated
+
+    def _surely(self, answer: dict[str, Any] | None) -> int:
+        """Tokens that were said whatever the tokenizer: above its hold, the provider did not keep to its cap."""
+        return max(self._meter.surely if self._meter is not None else 0, surely_said(answer or {}))
 
     def _unseen(self, output: int) -> int:
         """What it may have said and we not read: a second at its pace; all that is held where that is not known yet."""
@@ -464,11 +509,11 @@ class Call:
             return self._hold.output
         return JOURNAL_MARGIN_TOKENS + ceil(output / seconds)
 
-    def _within_hold(self, used: Usage, reported: Usage, *, unseen: int) -> Usage:
-        """Our own count and what may have been under way: not above the hold, and not below what was reported."""
+    def _within_hold(self, used: Usage, reported: Usage, surely: int, *, unseen: int) -> Usage:
+        """Our own count and what may have been under way: not above the hold, and not below what was surely said."""
         hold = self._hold
         prompt = used.input_miss if reported.prompt else min(used.input_miss, hold.prompt)
-        output = max(reported.output, min(hold.output, used.output + unseen))
+        output = max(surely, min(hold.output, used.output + unseen))
         return used._replace(input_miss=prompt, output=output)
 
     def _cleared(self, error: UpstreamError) -> UpstreamError:

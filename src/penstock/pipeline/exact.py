@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.records import ShareRow
+from penstock.errors import NoDeployment, PenstockError, ProviderRefused, Saturated, UpstreamError
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.sharing import SHAREABLE, Sharing, tag_names
 from penstock.pipeline.stream import retold
@@ -22,7 +23,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 class Exact:
     """Looks answers up by their canonical request, and stores them."""
 
-    def __init__(self, clock: Clock, answers: AnswerCache, sharing: Sharing) -> None:
+    def __init__(self, clock: Clock, answers: AnswerCache, sharing: Sharing, *, stale_on_error: bool) -> None:
+        """``stale_on_error``: serve what is past its time where no provider answers."""
+        self._stale_on_error = stale_on_error
         self._clock = clock
         self._answers = answers
         self._sharing = sharing
@@ -39,6 +42,18 @@ class Exact:
                     if stored is not None and self._fresh(stored, exchange, now):
                         return self._serve(exchange, stored)
         return None
+
+    async def rescue(self, exchange: Exchange) -> Reply | None:
+        """A stale answer where no provider gives a fresh one, if the config allows that and its client does."""
+        directive = exchange.asked.directive
+        if not self._stale_on_error or exchange.cache != "miss" or directive.no_cache or not _is_outage(exchange.error):
+            return None
+        now = self._clock.now()
+        stored = await self._answers.get(self._sharing.key(exchange), now)
+        if stored is None or (directive.max_age_s is not None and now - stored.stored_at > directive.max_age_s):
+            return None
+        exchange.degraded = ("stale", *exchange.degraded)
+        return self._serve(exchange, stored)
 
     def leave(self, exchange: Exchange) -> None:
         """Store what ``attempt`` finished."""
@@ -90,6 +105,13 @@ class Exact:
         if exchange.wants_stream:
             return Reply(200, batches=retold(exchange.asked.dialect, stored.body))
         return Reply(200, body=stored.body)
+
+
+def _is_outage(error: PenstockError | None) -> bool:
+    """Whether it is nothing that the client could change."""
+    if isinstance(error, UpstreamError):
+        return not isinstance(error, ProviderRefused)
+    return isinstance(error, NoDeployment | Saturated)
 
 
 def _read(whole: bytes) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ CHARS_PER_TOKEN: Final = 16
 class Meter:
     """Counts one answer against its hold."""
 
-    __slots__ = ("_chars", "_exact", "_exchange", "_hold", "_teller", "_tokenizer")
+    __slots__ = ("_chars", "_exact", "_exchange", "_hold", "_teller", "_tokenizer", "surely")
 
     def __init__(self, exchange: Exchange, hold: Hold, teller: Teller) -> None:
         self._exchange = exchange
@@ -32,6 +32,8 @@ class Meter:
         self._tokenizer = teller.tokenizer(hold)
         self._chars = 0
         self._exact = 0
+        self.surely = 0
+        """Tokens that were said whatever the tokenizer."""
 
     def add(self, event: Event) -> None:
         """Count one event. Raises BudgetExceeded when the answer has outgrown what the budgets hold."""
@@ -44,11 +46,12 @@ class Meter:
         else:
             self._chars += len(text)
             likely, surely = self._chars * LIKELY_PER_10_CHARS // 10, self._chars // CHARS_PER_TOKEN
+        self.surely = surely
         hold = self._hold
         if likely + AHEAD_TOKENS > hold.output < hold.most and not self._topped_up(likely):
-            raise self._teller.cut(self._exchange, "the answer has grown beyond what the budget holds")
+            self._teller.cut(self._exchange, "the answer has grown beyond what the budget holds")
         if surely > hold.most:
-            raise self._teller.cut(self._exchange, "the provider does not keep to the cap it was given")
+            self._teller.cut(self._exchange, "the provider does not keep to the cap it was given")
 
     def _topped_up(self, likely: int) -> bool:
         """More is held, or what is held still covers what was likely said."""

@@ -44,7 +44,7 @@ class Stage(Protocol):
     """One step of the pipeline. A feature that is off is absent from the tuple.
 
     On the way out, where a stage has something to do there: ``leave`` (Leave) once, after ``enter`` returned; ``tap``
-    (Tap) on every event.
+    (Tap) on every event; ``rescue``, async, when a stage within failed: a reply to send instead, or None.
     """
 
     async def enter(self, exchange: Exchange) -> Reply | None:
@@ -69,11 +69,15 @@ class Pipeline:
         entered = 0
         reply = None
         try:
-            for stage in self.stages:
-                reply = await stage.enter(exchange)
-                entered += 1
-                if reply is not None:
-                    break
+            try:
+                for stage in self.stages:
+                    reply = await stage.enter(exchange)
+                    entered += 1
+                    if reply is not None:
+                        break
+            except PenstockError as error:
+                exchange.error = error
+                reply, entered = await self._rescue(exchange, entered)
             if reply is not None and reply.batches is None:
                 self._tap_whole(exchange, reply, entered)
         except PenstockError as error:
@@ -94,6 +98,17 @@ class Pipeline:
             return reply
         self._leave(exchange, entered)
         return reply
+
+    async def _rescue(self, exchange: Exchange, entered: int) -> tuple[Reply | None, int]:
+        """A reply in the place of what failed, as if the stage that has it had answered: those within are left."""
+        for number in range(entered, 0, -1):
+            rescue = getattr(self.stages[number - 1], "rescue", None)
+            reply: Reply | None = None if rescue is None else await rescue(exchange)
+            if reply is not None:
+                self._leave_each(exchange, _having("leave", self.stages[number:entered][::-1]))
+                exchange.error = None
+                return reply, number
+        return None, entered
 
     async def _flow(self, exchange: Exchange, source: Stream, entered: int) -> Stream:
         """The stream through the taps; its end, however it comes, ends the exchange."""
@@ -122,7 +137,10 @@ class Pipeline:
         reply.body = event.raw if event is not None else b""
 
     def _leave(self, exchange: Exchange, entered: int) -> None:
-        for leave in self._leaves[entered]:
+        self._leave_each(exchange, self._leaves[entered])
+
+    def _leave_each(self, exchange: Exchange, leaves: Sequence[Leave]) -> None:
+        for leave in leaves:
             try:
                 leave(exchange)
             except Exception:

@@ -16,7 +16,7 @@ from penstock.config.settings import DeploymentSettings
 from penstock.core.bound import asked_cap, choices, prompt_bound
 from penstock.core.calibration import Calibration
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, ShareRow
-from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, LedgerUnavailable, StoreError
+from penstock.errors import ClientGone, CostUnbounded, LedgerUnavailable, StoreError
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.hold import Hold
@@ -93,6 +93,7 @@ class Teller:
         Raises BudgetExceeded, CostUnbounded, LedgerUnavailable; then nothing is held.
         """
         self.reached("reserve")
+        await self._treasury.ready()
         hold = self._measure(exchange, deployment)
         waiting_since = self._clock.monotonic()
         hold.at = await self._treasury.hold(hold.attempt_id, exchange.payer, hold.cost, self._wait_s)
@@ -128,9 +129,10 @@ class Teller:
         hold.resize(wanted)
         return True
 
-    def cut(self, exchange: Exchange, why: str) -> BudgetExceeded:
-        """The error that ends an answer which outgrew its hold."""
-        return self._treasury.refusal(exchange.payer, Cost(0, 0), why)
+    def cut(self, exchange: Exchange, why: str) -> None:
+        """End an answer that outgrew its hold: raises BudgetExceeded, unless no budget binds it any more."""
+        if self._treasury.applies(exchange.payer):
+            raise self._treasury.refusal(exchange.payer, Cost(0, 0), why)
 
     def note(self, row: AttemptRow) -> None:
         """Journal how far an open attempt has come: what it is charged if we die."""
@@ -153,7 +155,7 @@ class Teller:
     def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:
         """End a hold whose call was never dispatched; the exchange was opened with it, and is to be closed too."""
         row = self.row(exchange, hold)
-        row.outcome, row.ended_at = outcome, self._clock.now()
+        row.outcome, row.ended_at = outcome, max(self._clock.now(), hold.at)
         exchange.attempts.append(row)
         self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, Cost(0, 0))
         self._ledger.append([row])

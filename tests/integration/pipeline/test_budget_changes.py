@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 
 from penstock.core.usage import Usage
+from tests.support.bill_provider_scripted import ignore_the_cap
+from tests.support.bill_provider_words import prompt_of
+from tests.support.gateway_with_failpoints import Words
 from tests.support.house import END_S, House, chat, open_house, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
@@ -74,6 +77,20 @@ async def test_who_waits_must_fit_a_budget_that_comes_meanwhile() -> None:
         assert waiting.error["budget"]["budget"] == "small"
         assert (await held.done()).status == 200
         assert len(house.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("model", ["m", "stopping"])
+async def test_an_answer_whose_budget_is_deleted_is_not_cut(model: str) -> None:
+    """Nothing limits it any more; what it said beyond its hold is charged and flagged."""
+    async with open_house(budgets=limited("9000 tokens"), tokenizers={"scripted": Words()}) as house:
+        house.upstream.call(ignore_the_cap).forever()
+        prompt = prompt_of("mk-1", say=60, gap_ms=100)
+        asking = house.ask(chat(prompt, model=model, stream=True, max_completion_tokens=20))
+        await asyncio.sleep(1)
+        await change(house, None)
+        await asking.done()
+        assert len(asking.text.split()) == 60
+        assert house.attempts[0].overrun
 
 
 @pytest.mark.parametrize("limit", ["0 tokens", "20 tokens"])

@@ -1,0 +1,152 @@
+"""One exchange's way through its plan: call after call, until one answers or nothing is left to try.
+
+Which is next says ``core/retry.py``; each call takes a seat and a hold of its own, and is not made without them.
+"""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
+from penstock.core.tokens import estimate_request
+from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockError, UpstreamError
+from penstock.pipeline.call import Call, World
+from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.fleet import Fleet
+from penstock.pipeline.hedge import Hedge
+from penstock.ports import Clock, Deadline, Rng
+
+_NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
+_encode = msgspec.json.encode
+
+
+class Guide(NamedTuple):
+    """What every walk goes by."""
+
+    clock: Clock
+    rng: Rng
+    world: World
+    schedule: Schedule
+    budget: RetryBudget
+    fleet: Fleet
+    hedge: Hedge
+
+
+class Walk:
+    """The calls of one exchange."""
+
+    __slots__ = ("_candidates", "_deadline", "_exchange", "_guide", "_made", "_total_at")
+
+    def __init__(self, exchange: Exchange, deadline: Deadline, guide: Guide) -> None:
+        self._exchange = exchange
+        self._deadline = deadline
+        self._guide = guide
+        self._candidates = exchange.plan.candidates if exchange.plan is not None else ()
+        self._total_at = exchange.started + exchange.total_s
+        self._made: list[Made] = []
+
+    async def run(self) -> Reply:
+        """The answer. Raises the last UpstreamError when there is none; ClientGone when nobody waits any more."""
+        exchange, place = self._exchange, 0
+        call = self._first()
+        while True:
+            try:
+                return await self._open(call, place)
+            except UpstreamError as error:
+                if exchange.unwanted:
+                    raise ClientGone("the client left before its answer") from error
+                self._made.append(Made(place, error.retry, error.retry_after_s))
+                failure = error
+                step = self._next()
+                if step is None:
+                    return _counted_here(exchange, error)
+            finally:
+                exchange.stoppable = exchange.stoppable or not call.streaming
+            await self._back_off(step.delay_s)
+            place = step.place
+            further = await self._further(place)
+            if further is None:
+                raise failure
+            call = further
+
+    def _first(self) -> Call:
+        """The call that was planned and held for."""
+        exchange = self._exchange
+        hold, seat = exchange.hold, exchange.seat
+        if hold is None or seat is None:
+            raise PenstockError("internal error", detail="no hold or no seat was taken before the first call")
+        exchange.hold = exchange.seat = None
+        return Call(exchange, hold, seat, self._call_deadline(), total_at=self._total_at, world=self._guide.world)
+
+    async def _further(self, place: int) -> Call | None:
+        """A further call, to the candidate in that place; None where there is no seat or no budget for it."""
+        deployment = self._candidates[place]
+        seat = self._guide.fleet.take(deployment, self._candidates)
+        if seat is None:
+            return None
+        try:
+            hold = await self._guide.world.teller.open(self._exchange, deployment)
+        except (BudgetExceeded, CostUnbounded):
+            seat.release()
+            return None
+        except BaseException:
+            seat.release()
+            raise
+        return Call(self._exchange, hold, seat, self._call_deadline(), total_at=self._total_at, world=self._guide.world)
+
+    # --- one call, or two
+
+    @property
+    def _hedges(self) -> bool:
+        return self._exchange.model.hedge and len(self._candidates) > 1
+
+    def _call_deadline(self) -> Deadline:
+        """The exchange's own; one for each of two calls that run at once."""
+        return self._guide.clock.deadline() if self._hedges else self._deadline
+
+    async def _open(self, call: Call, place: int) -> Reply:
+        if not self._hedges:
+            return await call.open()
+        usual_s = self._guide.fleet.member(self._candidates[place]).usual_s
+
+        async def another() -> Call | None:
+            return await self._beside(place)
+
+        return await self._guide.hedge.open(call, usual_s, another)
+
+    async def _beside(self, place: int) -> Call | None:
+        """A call to the best candidate that was not asked yet; it counts as made."""
+        asked = {place, *(made.place for made in self._made)}
+        for other, deployment in enumerate(self._candidates):
+            if other not in asked and not self._guide.fleet.objection(deployment):
+                self._made.append(Made(other, UpstreamError.retry, None))
+                return await self._further(other)
+        return None
+
+    # --- between calls
+
+    async def _back_off(self, delay_s: float) -> None:
+        """Waiting for a provider to recover is waiting for it."""
+        if delay_s:
+            clock = self._guide.clock
+            since = clock.monotonic()
+            await clock.sleep(delay_s)
+            self._exchange.waited_s += clock.monotonic() - since
+
+    def _next(self) -> Step | None:
+        """The next call, unless it would come too late or the retry budget is used up."""
+        guide = self._guide
+        targets = [Target(deployment.id, deployment.provider.name) for deployment in self._candidates]
+        out = {place for place, deployment in enumerate(self._candidates) if guide.fleet.objection(deployment)}
+        step = next_step(targets, self._made, guide.schedule, guide.rng.random(), out)
+        now = guide.clock.monotonic()
+        if step is None or now + step.delay_s >= self._total_at or not guide.budget.retry(now):
+            return None
+        return step
+
+
+def _counted_here(exchange: Exchange, error: UpstreamError) -> Reply:
+    """Our own count of tokens, where a provider of the messages dialect does not count. Raises any other error."""
+    if exchange.asked.dialect != "count_tokens" or error.status not in _NO_SUCH_ENDPOINT:
+        raise error
+    return Reply(200, body=_encode({"input_tokens": estimate_request("count_tokens", exchange.fields)}))
