@@ -37,6 +37,14 @@ def test_the_smoothed_value_is_the_aged_mean(pairs: list[tuple[float, float]]) -
     assert smoothed.value(now) == pytest.approx(mean, rel=1e-6)
 
 
+def test_nothing_ages_while_the_clock_is_behind() -> None:
+    """After a step back all observations weigh the same until the clock is where it was."""
+    smoothed = Smoothed(HALF_LIFE_S)
+    for value, now in ((1.0, 100), (3.0, 50), (5.0, 90)):
+        smoothed.observe(value, now)
+    assert smoothed.value(90) == pytest.approx(3.0)
+
+
 def test_a_smoothed_value_follows_a_change() -> None:
     """One half-life of equal traffic after a change it is half way, five later nearly there."""
     smoothed = Smoothed(HALF_LIFE_S)

@@ -68,7 +68,7 @@ def test_a_long_conversation_is_recognised_by_its_last_turns() -> None:
     later = prompt_prefixes("chat", {"messages": say(*texts, "answer", "question")})
     assert len(later) == len(earlier) == FIRST + LAST
     assert {len(digest) for digest in later} == {DIGEST_BYTES}
-    assert earlier[-1] in later
+    assert earlier[-1] in later[:-1]
     assert prompt_prefixes("chat", {"messages": say(*texts[:FIRST])}) == later[:FIRST]
 
 
