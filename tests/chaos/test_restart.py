@@ -1,8 +1,21 @@
 """B19: restarts and reloads under load fail nothing, cut nothing and lose nothing."""
 
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
-from tests.support.restart_loop import Load, restart_loop
+from penstock.background.recovery import CUT
+from tests.support.bill_provider import BillProvider, bill_provider
+from tests.support.gateway_process import wait_for
+from tests.support.invariants import check_money
+from tests.support.invariants_books import Books, stored_rows
+from tests.support.kill_client import Question, ask
+from tests.support.restart_loop import Load, SucceededGateway, restart_config, restart_loop
 
 
 def test_restarts_and_reloads_under_load(tmp_path: Path) -> None:
@@ -17,3 +30,87 @@ def test_restarts_and_reloads_under_load(tmp_path: Path) -> None:
     assert report.over_budget > 0
     assert report.figures.estimated == 0
     assert report.figures.exact == report.figures.attempts
+
+
+def test_a_successor_that_cannot_serve_changes_nothing(tmp_path: Path) -> None:
+    """An invalid config: the old process serves on and says why; with a valid one the next restart succeeds."""
+    with succeeded_gateway(tmp_path) as (gateway, _):
+        sound, pid = gateway.config.read_text("utf-8"), gateway.pid
+        gateway.config.write_text(sound + "\nnonsense: true\n", "utf-8")
+        gateway.signal(signal.SIGUSR2)
+        wait_for(lambda: "there is no successor: this process serves on" in gateway.stderr, "the refusal")
+        assert "nonsense: is no setting" in gateway.stderr
+        assert gateway.pid == pid
+        assert [asyncio.run(ask(gateway.port, question(number))).status for number in range(3)] == [200] * 3
+        assert gateway.admin("/readyz")[0] == 200
+        gateway.config.write_text(sound, "utf-8")
+        gateway.restart()
+        assert gateway.pid != pid
+        assert asyncio.run(ask(gateway.port, question(9))).status == 200
+
+
+def test_an_end_during_a_restart_is_an_end(tmp_path: Path) -> None:
+    """SIGTERM while the successor starts: neither of the two is left."""
+    with succeeded_gateway(tmp_path) as (gateway, _):
+        gateway.signal(signal.SIGUSR2)
+        wait_for(lambda: "a successor is started" in gateway.stderr, "the restart")
+        gateway.signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+        assert gateway.ended
+
+
+async def test_a_predecessor_that_is_killed_in_its_drain(tmp_path: Path) -> None:
+    """Its successor settles what it left open, books it on the budgets, and touches none of its own."""
+    with succeeded_gateway(tmp_path) as (gateway, provider):
+        old = asyncio.ensure_future(ask(gateway.port, question(1, say=400, gap_ms=20)))
+        await asyncio.to_thread(wait_for, lambda: any(call.output for call in provider.calls()), "the first words")
+        pid = gateway.pid
+        await asyncio.to_thread(gateway.restart)
+        new = asyncio.ensure_future(ask(gateway.port, question(2, say=100, gap_ms=20)))
+        await asyncio.to_thread(wait_for, lambda: len(provider.calls()) > 1, "the call of the successor")
+        assert pending(gateway) > 0
+        os.kill(pid, signal.SIGKILL)
+        assert not (await old).complete
+        assert (await new).complete
+        await asyncio.to_thread(wait_for, lambda: "the process before this one has ended" in gateway.stderr, "the end")
+        await asyncio.to_thread(wait_for, lambda: all(call.why for call in provider.calls()), "the bill")
+        gateway.spend("model")  # flushes the ledger
+        books = Books(stored_rows(gateway.store), bill=provider.calls())
+        check_money(books)
+        ended = sorted((attempt.outcome, attempt.estimated) for attempt in books.attempts.values())
+        assert ended == [(CUT, True), ("ok", False)]
+        charged = sum(attempt.charged_book_nano or 0 for attempt in books.attempts.values())
+        assert (posted(gateway), pending(gateway)) == (charged, 0)
+
+
+def question(number: int, *, say: int = 4, gap_ms: int = 0) -> Question:
+    """A stream at a provider that bills what it said."""
+    return Question(f"mk-{number:07}", model="stops", say=say, gap_ms=gap_ms, fields={"max_tokens": 400})
+
+
+def posted(gateway: SucceededGateway) -> int:
+    """What the budget over everything says is spent, nano-units."""
+    return _all(gateway, "used") - pending(gateway)
+
+
+def pending(gateway: SucceededGateway) -> int:
+    """What it says is held."""
+    return _all(gateway, "pending")
+
+
+def _all(gateway: SucceededGateway, column: str) -> int:
+    rows = json.loads(gateway.admin("/admin/budgets")[1])["rows"]
+    return int(Decimal(next(row[column] for row in rows if row["budget"] == "all")) * 10**9)
+
+
+@contextmanager
+def succeeded_gateway(directory: Path) -> Iterator[tuple[SucceededGateway, BillProvider]]:
+    """One that may hand over, and its provider."""
+    with bill_provider(directory / "bill.jsonl") as provider:
+        gateway = SucceededGateway(directory)
+        gateway.configure(**restart_config(provider, 1000))
+        gateway.start()
+        try:
+            yield gateway, provider
+        finally:
+            gateway.kill()
