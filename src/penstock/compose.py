@@ -12,13 +12,14 @@ from penstock.config.budget_records import budgets_in_force
 from penstock.config.fixed import in_force, needs_restart
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
-from penstock.config.settings import ProviderSettings, Settings
+from penstock.config.settings import DeploymentSettings, ProviderSettings, Settings
 from penstock.core.budget import Payer
 from penstock.core.budget_report import used_ratios
 from penstock.core.pricebook import PriceBook
 from penstock.core.reconcile import Balance
 from penstock.core.records import OPEN, ExchangeRow, LedgerRow
 from penstock.core.retry import RetryBudget
+from penstock.core.routing import Plan
 from penstock.errors import ConfigError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
@@ -26,6 +27,7 @@ from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.admit import Admit
 from penstock.pipeline.attempt import Attempt
 from penstock.pipeline.exact import Exact
+from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.first import Firsts
 from penstock.pipeline.fleet import WATCH_S, Fleet
 from penstock.pipeline.gate import Gate
@@ -231,6 +233,10 @@ class Gateway:
         self.pipeline = self._pipeline(settings)
         return restart
 
+    def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
+        """The plan that an exchange would get now; it is nobody's turn."""
+        return self._route(self.settings).preview(exchange)
+
     # --- composition
 
     def _pipeline(self, settings: Settings) -> Pipeline:
@@ -306,8 +312,9 @@ class Gateway:
             note()
 
     async def _watch(self) -> None:
-        """Look after calls that are overdue."""
+        """Look after calls that are overdue, and note how much there is to do."""
         self.standing.fleet.watch()
+        self.metrics.note(self.clock.monotonic())
 
     async def _sweep(self) -> None:
         """Drop what has expired; say what the price book could not know."""

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from penstock.clock import SystemClock, TimeIds
+from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
 from penstock.config.load import load
-from penstock.config.settings import Address, Secret, Settings
+from penstock.config.settings import Address, DeploymentSettings, Secret, Settings
+from penstock.core.routing import Plan
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
+from penstock.pipeline.exchange import Exchange
+from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.gate import Gate
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.treasury import Moved, Treasury
@@ -26,10 +29,11 @@ class Standing:
 
     def __init__(self, clock: Clock, settings: Settings) -> None:
         self.gate = Gate(clock, settings.limits)
+        self.fleet = Fleet(clock, SystemRng(), settings.limits)
 
 
 class SmallGateway:
-    """Satisfies ``admin_api.Gateway``."""
+    """Satisfies ``server.gateway.Gateway``."""
 
     def __init__(self, settings: Settings, stores: Stores) -> None:
         self.settings = settings
@@ -45,6 +49,10 @@ class SmallGateway:
         self.closed = False
         self.buried: Sequence[str] | None = None
         self.adopted = asyncio.Event()
+
+    def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
+        """All deployments, as in the config."""
+        return Plan(exchange.model.deployments)
 
     async def start(self, moved: Moved | None = None) -> None:
         """Read the keys and the budgets."""

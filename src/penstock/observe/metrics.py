@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from penstock.config.settings import Settings
+from penstock.core.recent import Recent, Sums
 from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
 
 OTHER: Final = "other"
@@ -60,9 +61,13 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_cost_total", "What requests cost.", ("model", "currency"), scale=_NANO),
     Declared("penstock_saved_total", "Baseline minus cost.", ("lever", "currency"), scale=_NANO),
     Declared("penstock_active_requests", "Requests under way."),
-    Declared("penstock_queue_depth", "Requests waiting for a slot."),
+    Declared("penstock_queue_depth", "Requests waiting for a slot or a deployment."),
+    Declared("penstock_requests_per_second", "Requests that ended, over the last seconds."),
+    Declared("penstock_concurrency_limit", "Requests that may be served at once."),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
-    Declared("penstock_deployment_up", "0 when its last call failed by its fault.", ("deployment",)),
+    Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",)),
+    Declared("penstock_deployment_in_flight", "Calls under way.", ("deployment",)),
+    Declared("penstock_deployment_limit", "Calls that it may have at once.", ("deployment",)),
     Declared("penstock_cache_lookups_total", "Questions to a cache.", ("cache", "result")),
     Declared("penstock_cache_entries", "Answers held.", ("cache",)),
     Declared("penstock_cache_bytes", "Bytes held.", ("cache",)),
@@ -76,8 +81,8 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_build_info", "Always 1.", ("version", "python")),
 )
 
-SHEDDING: Final = frozenset({"rate_limited", "saturated", "draining", "ledger_unavailable"})
-"""Outcomes that are refusals to protect the rest."""
+SHEDDING: Final = frozenset({"rate_limited", "draining", "ledger_unavailable"})
+"""Outcomes that are refusals to protect the rest. Those of a line too long are counted by it, with their cause."""
 
 PROVIDER_FAULTS: Final = frozenset(
     {
@@ -91,6 +96,8 @@ _LOOKUPS: Final[Mapping[str, tuple[Labels, ...]]] = {
     "joined": (("exact", "miss"), ("join", "hit")),
     "miss": (("exact", "miss"), ("join", "miss")),
 }
+
+_HITS: Final = frozenset({"exact", "joined"})
 
 
 class Histogram:
@@ -129,7 +136,7 @@ class Metrics:
         self._gauges: dict[str, dict[Labels, float]] = {}
         self._readings: dict[tuple[str, Labels], Callable[[], float]] = {}
         self._surveys: dict[str, Callable[[], Mapping[Labels, float]]] = {}
-        self._up: dict[str, bool] = {}
+        self._recent = Recent()
         self._requests = self._counts["penstock_requests_total"]
         self._tokens = self._counts["penstock_tokens_total"]
         self._reasoning = self._counts["penstock_reasoning_tokens_total"]
@@ -156,7 +163,6 @@ class Metrics:
         self._deployments = frozenset(
             deployment.id for model in settings.models.values() for deployment in model.deployments
         )
-        self._up = {name: self._up.get(name, True) for name in sorted(self._deployments)}
 
     # --- counting, on the loop
 
@@ -199,7 +205,7 @@ class Metrics:
         self._readings[name, labels] = read
 
     def watch_all(self, name: str, read: Callable[[], Mapping[Labels, float]]) -> None:
-        """The same for a gauge whose labels come and go: ``read`` gives all of them with their values."""
+        """The same where labels come and go: ``read`` gives all of them with their values, of a counter too."""
         self._surveys[name] = read
 
     def _save(self, row: ExchangeRow, shares: Sequence[ShareRow], saved_nano: int) -> None:
@@ -214,8 +220,6 @@ class Metrics:
     def _observe_attempt(self, model: str, attempt: AttemptRow) -> None:
         deployment = attempt.deployment if attempt.deployment in self._deployments else OTHER
         self._attempts[deployment, attempt.outcome] += 1
-        if deployment is not OTHER:
-            self._up[deployment] = attempt.outcome not in PROVIDER_FAULTS
         usage, tokens = attempt.usage, self._tokens
         if usage.input_miss:
             tokens[model, "input_miss"] += usage.input_miss
@@ -227,6 +231,40 @@ class Metrics:
             tokens[model, "output"] += usage.output
         if usage.reasoning:
             self._reasoning[model,] += usage.reasoning
+
+    # --- the last seconds
+
+    def note(self, now: float) -> None:
+        """To be called about once a second, in monotonic seconds: what ``recent`` looks back on."""
+        if self._recent.is_due(now):
+            self._recent.note(now, self._sums())
+
+    def recent(self, now: float) -> tuple[float, Sums]:
+        """The seconds looked back, and what was done in them."""
+        return self._recent.until(now, self._sums())
+
+    def sheds(self) -> dict[str, int]:
+        """How many requests were refused to protect the rest, by reason."""
+        survey = self._surveys.get("penstock_shed_total", dict)()
+        return {reason: int(count) for (reason,), count in {**self._shed, **survey}.items()}
+
+    def _sums(self) -> Sums:
+        requests, calls, failures = self._requests, defaultdict[str, int](int), defaultdict[str, int](int)
+        for (deployment, outcome), count in self._attempts.items():
+            calls[deployment] += count
+            failures[deployment] += count if outcome in PROVIDER_FAULTS else 0
+        return Sums(
+            requests=sum(requests.values()),
+            errors=sum(count for (_, outcome, _), count in requests.items() if outcome != "ok"),
+            lookups=sum(count for (_, _, cache), count in requests.items() if cache in _LOOKUPS),
+            hits=sum(count for (_, _, cache), count in requests.items() if cache in _HITS),
+            shed=sum(self.sheds().values()),
+            tokens=sum(self._tokens.values()),
+            cost_nano=sum(self._cost.values()),
+            saved_nano=sum(self._saved.values()),
+            calls=calls,
+            failures=failures,
+        )
 
     # --- showing
 
@@ -245,7 +283,6 @@ class Metrics:
             gauges[name][labels] = read()
         for name, survey in self._surveys.items():
             gauges[name].update(survey())
-        gauges["penstock_deployment_up"] = {(name,): float(up) for name, up in self._up.items()}
         self._gauges = gauges
 
     def families(self) -> Iterator[Metric]:
@@ -254,7 +291,7 @@ class Metrics:
             if declared.bounds:
                 yield _histogram_family(declared, self._histograms[declared.name])
             elif declared.kind == "counter":
-                yield _counter_family(declared, self._counts[declared.name])
+                yield _counter_family(declared, {**self._counts[declared.name], **self._gauges.get(declared.name, {})})
             else:
                 yield _gauge_family(declared, self._gauges.get(declared.name, {}))
 
@@ -273,7 +310,7 @@ class _Families(Collector):
         return iter(())
 
 
-def _counter_family(declared: Declared, counts: Mapping[Labels, int]) -> Metric:
+def _counter_family(declared: Declared, counts: Mapping[Labels, float]) -> Metric:
     family = CounterMetricFamily(declared.name, declared.text, labels=declared.labels)
     for labels, value in dict(counts).items():
         family.add_metric(labels, value * declared.scale)

@@ -5,7 +5,8 @@ flight, so that requests that are planned at the same moment do not all choose t
 the breakers of the deployment and of its account. Fails open: a fleet that knows nothing bars nothing.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -251,6 +252,9 @@ class Fleet:
         untils = [breaker.until(now) for breaker in (member.account.breaker, member.breaker)]
         return max((until for until in untils if until is not None), default=None)
 
+    def _borne(self, member: Member) -> int:
+        return member.limit.limit if self._limits.adaptive else self._limits.max_concurrency
+
     def _bears(self, member: Member) -> bool:
         return not self._limits.adaptive or member.limit.allows(member.in_flight)
 
@@ -308,10 +312,19 @@ class Fleet:
         """How many wait for a seat."""
         return sum(map(len, self._lines.values()))
 
+    @property
+    def shed(self) -> Mapping[str, int]:
+        """How many of those who waited for a seat were sent away, by why."""
+        return sum((line.shed for line in self._lines.values()), Counter[str]())
+
     def states(self) -> list[MemberState]:
-        """Every deployment as it does now."""
+        """Every deployment that was planned, as it does now."""
         now = self.clock.monotonic()
         return [self._state(member, now) for member in self._members.values()]
+
+    def state(self, deployment: DeploymentSettings) -> MemberState:
+        """A deployment as it does now, planned or not."""
+        return self._state(self.member(deployment), self.clock.monotonic())
 
     def _state(self, member: Member, now: float) -> MemberState:
         until = self._out_until(member, now)
@@ -323,7 +336,7 @@ class Fleet:
             region=member.region,
             state=state,
             in_flight=member.in_flight,
-            limit=int(min(member.share.limit(now), member.limit.limit)),
+            limit=int(min(member.share.limit(now), self._borne(member))),
             latency_s=member.latency_s(now),
             usual_s=member.usual_s,
             back_in_s=None if until is None else max(0.0, until - now),

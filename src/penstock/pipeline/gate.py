@@ -3,6 +3,7 @@
 How many is ``limits.max_concurrency``, and less while our own loop is late: then more at once would only be slower.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from penstock.config.settings import LimitSettings
@@ -45,8 +46,8 @@ class Gate:
         return len(self._line)
 
     @property
-    def shed(self) -> int:
-        """How many were sent away."""
+    def shed(self) -> Mapping[str, int]:
+        """How many were sent away, by why."""
         return self._line.shed
 
     async def enter(self, tenant: str, *, batch: bool) -> None:

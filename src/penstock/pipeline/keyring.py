@@ -50,6 +50,12 @@ class KeyRing:
         """How many of the store's keys would be let in."""
         return sum(now < expires_at for _, expires_at in self._stored.values())
 
+    def named(self, name: str, now: float) -> Principal | None:
+        """Who holds the live key of that name or id; None = there is none."""
+        stored = (principal for principal, expires_at in self._stored.values() if now < expires_at)
+        found = (each for each in (*stored, *self._static.values()) if name in (each.name, each.key_id))
+        return next(found, None)
+
     def identify(self, credential: str, now: float) -> Principal:
         """Who holds this key. Raises UnknownKey, which says what to do."""
         principal = self.find(credential, now)

@@ -4,6 +4,7 @@ Whoever gives a place back lets the next go on; between that and the moment it d
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from math import ceil
 from typing import Final
@@ -15,6 +16,14 @@ from penstock.ports import Clock
 
 STANDING_S: Final = 0.25
 """How long one may expect to wait where the line never empties: more would make all late and help nobody."""
+
+FULL: Final = "queue_full"
+SLOW: Final = "queue_slow"
+"""It would have waited too long: refused at once."""
+EVICTED: Final = "queue_evicted"
+"""It had to leave for another."""
+LATE: Final = "queue_late"
+"""It has waited too long."""
 
 Turn = asyncio.Future[None]
 
@@ -29,7 +38,8 @@ class Line:
         self._on_lost = on_lost
         self._queue: FairQueue[Turn] = FairQueue(limits.max_queue, Patience(limits.queue_wait_s, STANDING_S))
         self._coming = 0
-        self.shed = 0
+        self.shed: Counter[str] = Counter()
+        """How many were sent away, by why."""
 
     def adopt(self, limits: LimitSettings) -> None:
         """Go by these from now on."""
@@ -49,12 +59,13 @@ class Line:
         """Return when its turn has come. Raises Saturated."""
         now = self._clock.monotonic()
         turn: Turn = asyncio.get_running_loop().create_future()
+        is_full = len(self._queue) >= self._queue.bound
         pushed = self._queue.push(turn, tenant, now, batch=batch)
         if pushed.evicted is not None:
-            self._send_away(pushed.evicted.item)
+            self._send_away(pushed.evicted.item, EVICTED)
         waiter = pushed.waiter
         if waiter is None:
-            self.shed += 1
+            self.shed[FULL if is_full else SLOW] += 1
             raise self._refusal(pushed.expected_s)
         timer = self._clock.later(self._queue.patience.most_s, lambda: self._late(waiter))
         try:
@@ -71,7 +82,7 @@ class Line:
         while True:
             popped = self._queue.pop(self._clock.monotonic())
             for late in popped.late:
-                self._send_away(late.item)
+                self._send_away(late.item, LATE)
             if popped.waiter is None:
                 return False
             if not popped.waiter.item.done():
@@ -81,7 +92,7 @@ class Line:
 
     def _late(self, waiter: Waiter[Turn]) -> None:
         if self._queue.cancel(waiter):
-            self._send_away(waiter.item)
+            self._send_away(waiter.item, LATE)
 
     def _gone(self, waiter: Waiter[Turn], turn: Turn) -> None:
         """It left: out of the line, or, when it had been called, its place is free."""
@@ -89,9 +100,9 @@ class Line:
             self._coming -= 1
             self._on_lost()
 
-    def _send_away(self, turn: Turn) -> None:
-        self.shed += 1
+    def _send_away(self, turn: Turn, why: str) -> None:
         if not turn.done():
+            self.shed[why] += 1
             turn.set_exception(self._refusal(self._queue.patience.most_s))
 
     def _refusal(self, wait_s: float) -> Saturated:

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,10 +23,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from penstock.config.budget_records import changed_fields, is_there, source_of
 from penstock.config.settings import Settings
 from penstock.config.units import is_loopback
-from penstock.core.budget_report import BudgetStanding, budget_rows
+from penstock.core.budget_report import budget_rows
 from penstock.errors import (
     BadRequest,
-    BodyTooLarge,
     ConfigError,
     PenstockError,
     StoreError,
@@ -34,9 +33,12 @@ from penstock.errors import (
     UnknownPath,
     WrongMethod,
 )
-from penstock.observe.metrics import CONTENT_TYPE, Metrics
+from penstock.observe.metrics import CONTENT_TYPE
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import BudgetRecord, Clock, Ids, KeyRecord, SpendQuery, Stores
+from penstock.ports import BudgetRecord, KeyRecord, SpendQuery
+from penstock.server.documents import check_parameters, document, read_document
+from penstock.server.fleet_api import FleetApi
+from penstock.server.gateway import Gateway
 from penstock.server.health import Health, Phase
 from penstock.server.hosts import check_headers
 from penstock.server.redaction import show
@@ -46,93 +48,7 @@ from penstock.stores.span import find_zone, parse_instant
 from penstock.stores.spend import GROUPINGS
 from penstock.stores.spend_report import spend_report
 
-MAX_BODY_BYTES: Final = 64 * 1024
 SPEND_PARAMETERS: Final = ("by", "since", "until", "timezone")
-
-_Form = TypeVar("_Form")
-
-
-class Doors(Protocol):
-    """Who is let in."""
-
-    open: bool
-    """No key exists anywhere."""
-
-
-class Slots(Protocol):
-    """The gateway's slots."""
-
-    @property
-    def waiting(self) -> int:
-        """How many wait for one."""
-        ...
-
-
-class Standing(Protocol):
-    """What outlives a reload."""
-
-    @property
-    def gate(self) -> Slots:
-        """The gateway's slots."""
-        ...
-
-
-class Budgets(Protocol):
-    """The budgets in force."""
-
-    def standings(self) -> Sequence[BudgetStanding]:
-        """Every account of the windows that are open."""
-        ...
-
-
-class Gateway(Protocol):
-    """What the admin plane and ``serve`` need of a running gateway."""
-
-    settings: Settings
-    stores: Stores
-    metrics: Metrics
-    clock: Clock
-    ids: Ids
-    pepper: bytes
-
-    @property
-    def keyring(self) -> Doors:
-        """The keys this process knows."""
-        ...
-
-    @property
-    def standing(self) -> Standing:
-        """What outlives a reload."""
-        ...
-
-    @property
-    def treasury(self) -> Budgets:
-        """The budgets in force, and what is spent and held of them."""
-        ...
-
-    async def start(self) -> None:
-        """Read the keys and start the background loops."""
-        ...
-
-    async def refresh_keys(self, *, always: bool = False) -> None:
-        """Take over what changed in the key store."""
-        ...
-
-    async def refresh_budgets(self, *, always: bool = False) -> None:
-        """Take over what changed in the budget store."""
-        ...
-
-    async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
-        """Serve by new settings; these, and the names of those that need a restart.
-
-        Raises ConfigError, and nothing changed.
-        """
-        ...
-
-    async def close(self) -> None:
-        """Flush the ledger and close everything."""
-        ...
-
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -197,14 +113,14 @@ class AdminApi:
         await self._settle()
         rows, total = await gateway.stores.reader.spend(query)
         shown, sums = spend_report(query.by, rows, total, gateway.settings.currency)
-        return _json({"rows": shown, "total": sums})
+        return document({"rows": shown, "total": sums})
 
     async def keys(self, request: Request) -> Response:
         """List the keys, or create one."""
         if request.method == "POST":
-            return await self._create_key(await _read(request, NewKey))
+            return await self._create_key(await read_document(request, NewKey))
         records = await self._gateway.stores.keys.list()
-        return _json({"rows": [_key_row(record) for record in records], "total": {"keys": len(records)}})
+        return document({"rows": [_key_row(record) for record in records], "total": {"keys": len(records)}})
 
     async def revoke_key(self, request: Request) -> Response:
         """Revoke a key by name or id, for this process at once and for others within seconds."""
@@ -213,21 +129,21 @@ class AdminApi:
         if record is None:
             raise UnknownPath(f"there is no live key {name[:64]!r}")
         await gateway.refresh_keys(always=True)
-        return _json(_key_row(record))
+        return document(_key_row(record))
 
     async def budgets(self, _request: Request) -> Response:
         """What ``penstock budgets show --format json`` prints, as this process knows it."""
-        return _json({"rows": self._budget_rows(), "total": {}})
+        return document({"rows": self._budget_rows(), "total": {}})
 
     async def budget(self, request: Request) -> Response:
         """Add a budget, or change what the body names of it; or remove it. That holds from now on."""
         name = request.path_params["name"]
-        change = await _read(request, dict[str, Any]) if request.method == "PUT" else None
+        change = await read_document(request, dict[str, Any]) if request.method == "PUT" else None
         async with self._changing:  # a change is made of what stands now
             record = await (self._removed(name) if change is None else self._changed(name, change))
             await self._gateway.stores.budgets.put(record)
         await self._gateway.refresh_budgets(always=True)
-        return _json({"rows": self._budget_rows(name), "total": {}})
+        return document({"rows": self._budget_rows(name), "total": {}})
 
     async def reset_budget(self, request: Request) -> Response:
         """Forget what was set of a budget: what the config says of it, or nothing, holds from now on."""
@@ -237,31 +153,35 @@ class AdminApi:
         if not found:
             raise UnknownPath(f"nothing was set of a budget {name[:64]!r}: what the config says of it holds")
         await self._gateway.refresh_budgets(always=True)
-        return _json({"rows": self._budget_rows(name), "total": {}})
+        return document({"rows": self._budget_rows(name), "total": {}})
 
     async def cache(self, _request: Request) -> Response:
         """How much the exact cache holds."""
         entries, size = self._gateway.stores.answers.stats()
-        return _json({"rows": [{"cache": "exact", "entries": entries, "bytes": size}], "total": {"entries": entries}})
+        return document(
+            {"rows": [{"cache": "exact", "entries": entries, "bytes": size}], "total": {"entries": entries}}
+        )
 
     async def purge(self, request: Request) -> Response:
         """Forget stored answers."""
-        form = await _read(request, Purge)
+        form = await read_document(request, Purge)
         if form.all and (form.model or form.key or form.tag):
             raise BadRequest("say what to purge: model, key, tag, or all alone")
         tenants = [None] if form.key is None else await self._tenants(form.key)
         answers = self._gateway.stores.answers
         counts = [await answers.purge(model=form.model, tenant=tenant, tag=form.tag) for tenant in tenants]
-        return _json({"purged": sum(counts)})
+        return document({"purged": sum(counts)})
 
     async def config(self, _request: Request) -> Response:
         """The settings in force, without their secrets."""
-        return _json(show(self._gateway.settings))
+        return document(show(self._gateway.settings))
 
     async def reload(self, _request: Request) -> Response:
         """Serve by the config as it is now; an invalid one is refused whole and the old one serves on."""
         settings, restart = await self._gateway.reload(self._load_settings)
-        return _json({"source": settings.source, "needs_restart": list(restart), "warnings": list(settings.warnings)})
+        return document(
+            {"source": settings.source, "needs_restart": list(restart), "warnings": list(settings.warnings)}
+        )
 
     async def exchange(self, request: Request) -> Response:
         """Every ledger row of one exchange."""
@@ -270,7 +190,7 @@ class AdminApi:
         rows = await gateway.stores.reader.exchange(exchange_id)
         if not rows:
             raise UnknownPath(f"the ledger has no exchange {exchange_id[:64]!r}")
-        return _json({"rows": [{"row": _kind(row)} | msgspec.to_builtins(row) for row in rows]})
+        return document({"rows": [{"row": _kind(row)} | msgspec.to_builtins(row) for row in rows]})
 
     async def _changed(self, name: str, change: Mapping[str, Any]) -> BudgetRecord:
         records = await self._gateway.stores.budgets.list()
@@ -312,7 +232,7 @@ class AdminApi:
             raise BadRequest(error.public) from None
         await gateway.stores.keys.add(record)
         await gateway.refresh_keys(always=True)
-        return _json({**_key_row(record), "key": key}, 201)
+        return document({**_key_row(record), "key": key}, 201)
 
     async def _tenants(self, name: str) -> list[str]:
         """The tenants that a key's name stands for, revoked keys of that name included."""
@@ -368,6 +288,7 @@ def admin_app(gateway: Gateway, phase: Phase, load_settings: Callable[[], Settin
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         *AdminApi(gateway, load_settings).routes(),
+        *FleetApi(gateway).routes(),
     ]
     handlers: Mapping[Any, Any] = {404: _unknown_path, 405: _wrong_method, PenstockError: _refused, 500: _failed}
     return Guard(Starlette(routes=routes, exception_handlers=dict(handlers)), gateway)
@@ -400,27 +321,9 @@ def _refusal(error: PenstockError) -> Response:
     return Response(body, status, shown)
 
 
-def _json(document: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(document), status, {"cache-control": "no-store"}, "application/json")
-
-
-async def _read(request: Request, form: type[_Form]) -> _Form:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes")
-    try:
-        return msgspec.json.decode(body, type=form)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the body is not what this takes: {error}") from None
-
-
 def _read_query(parameters: Mapping[str, str], now: float) -> SpendQuery:
     """``by since until timezone`` as on the command line."""
-    for name in parameters:
-        if name not in SPEND_PARAMETERS:
-            raise BadRequest(f"there is no parameter {name[:64]!r}: use {', '.join(SPEND_PARAMETERS)}")
+    check_parameters(parameters, SPEND_PARAMETERS)
     by, timezone = parameters.get("by", "model"), parameters.get("timezone", "UTC")
     if by not in GROUPINGS:
         raise BadRequest(f"cannot group by {by[:64]!r}: use {', '.join(GROUPINGS)}", param="by")

@@ -5,9 +5,9 @@ import socket
 from contextlib import suppress
 from typing import Final
 
-from penstock.server.admin_api import Gateway
 from penstock.server.cycle import App
 from penstock.server.edge import Bounds
+from penstock.server.gateway import Gateway
 from penstock.server.listener import Listener
 
 ADMIN_BOUNDS: Final = Bounds(connections=256, lame_duck_s=0.0)

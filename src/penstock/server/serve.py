@@ -21,6 +21,7 @@ from penstock import __version__
 from penstock.config.refusals import refusals_at_start
 from penstock.config.settings import Address, Settings
 from penstock.errors import ConfigError, PenstockError
+from penstock.server.gauges import watch
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
 from penstock.server.planes import Planes
@@ -80,7 +81,7 @@ async def serve(
         last.push_async_callback(planes.close_admin, ADMIN_DRAIN_S)
         await planes.open(*sockets)
         phase.listening = True
-        _watch(gateway)
+        watch(gateway)
         _tune_gc()
         stops = Stops()
         restarts = Restarts(gateway, planes, command, predecessor, stops)
@@ -161,15 +162,6 @@ def _signals(
     finally:
         for number in handlers:
             loop.remove_signal_handler(number)
-
-
-def _watch(gateway: Gateway) -> None:
-    """The gauges that are read at the scrape."""
-    metrics, stores = gateway.metrics, gateway.stores
-    metrics.watch("penstock_cache_entries", ("exact",), lambda: stores.answers.stats()[0])
-    metrics.watch("penstock_cache_bytes", ("exact",), lambda: stores.answers.stats()[1])
-    metrics.watch("penstock_ledger_healthy", (), lambda: float(stores.ledger.healthy))
-    metrics.watch("penstock_queue_depth", (), lambda: gateway.standing.gate.waiting)
 
 
 def _tune_gc() -> None:

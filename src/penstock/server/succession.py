@@ -23,7 +23,7 @@ import msgspec
 
 from penstock.core.budget import Payer
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.server import admin_api
+from penstock.server import gateway
 
 _LENGTH: Final = 4
 _PAPERS_BYTES: Final = 64 * 1024
@@ -112,7 +112,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
-class Gateway(admin_api.Gateway, Protocol):
+class Gateway(gateway.Gateway, Protocol):
     """A gateway that can take over from another, and hand over to one."""
 
     @property

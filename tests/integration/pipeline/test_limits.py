@@ -173,7 +173,7 @@ async def test_beyond_the_queue_load_is_shed() -> None:
         assert [asking.status for asking in askings] == [200] * 5 + [503] * 3
         assert [asking.error["code"] for asking in askings[5:]] == ["saturated"] * 3
         assert askings[5].headers["retry-after"] == "1"
-        assert house.gateway.standing.gate.shed == 3
+        assert house.gateway.standing.gate.shed == {"queue_full": 3}
 
 
 async def test_who_leaves_the_queue_makes_room() -> None:

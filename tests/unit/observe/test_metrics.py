@@ -100,23 +100,35 @@ def test_no_client_chooses_a_label(name: str) -> None:
     assert samples(metrics)["penstock_attempts_total", (OTHER, "ok")] == 1
 
 
-def test_a_refusal_to_protect_the_rest_is_counted_as_shed(metrics: Metrics) -> None:
-    """With and without an exchange."""
+async def test_a_refusal_to_protect_the_rest_is_counted_as_shed(metrics: Metrics) -> None:
+    """With and without an exchange; what a line sent away is told by the line alone, so that nothing counts twice."""
+    metrics.observe(exchange_row("ex", model="sim-chat", outcome="rate_limited"), [], [])
     metrics.observe(exchange_row("ex", model="sim-chat", outcome="saturated"), [], [])
     metrics.shed("body_too_slow")
-    seen = samples(metrics)
-    assert seen["penstock_shed_total", ("saturated",)] == 1
-    assert seen["penstock_shed_total", ("body_too_slow",)] == 1
+    metrics.watch_all("penstock_shed_total", lambda: {("queue_full",): 3})
+    await metrics.scrape()
+    shown = {labels[0]: value for (name, labels), value in samples(metrics).items() if name == "penstock_shed_total"}
+    assert shown == metrics.sheds() == {"rate_limited": 1, "body_too_slow": 1, "queue_full": 3}
 
 
-async def test_a_deployment_is_down_after_a_failure_of_its_own(metrics: Metrics) -> None:
-    """The client's mistakes do not bring it down, and a good call brings it back."""
-    shown = []
-    for outcome in ("ok", "provider_busy", "provider_refused", "provider_timeout", "ok"):
-        metrics.observe(exchange_row("ex"), [attempt_row("at", "ex", deployment="sim/sim-chat", outcome=outcome)], [])
-        await metrics.scrape()
-        shown.append(samples(metrics)["penstock_deployment_up", ("sim/sim-chat",)])
-    assert shown == [1, 0, 1, 0, 1]
+def test_the_last_seconds_are_told_from_the_same_counts(metrics: Metrics) -> None:
+    """Requests, errors, hits, tokens, money and calls since the note; what came before it is not in them."""
+    row = exchange_row("ex", model="sim-chat", cache="miss", cost_nano=7, baseline_nano=9)
+    attempt = attempt_row("at", "ex", deployment="sim/sim-chat", usage=Usage(100, 20, 3, 30, 10))
+    metrics.observe(row, [attempt], [share_row("at", "ex", 7)])
+    metrics.note(100.0)
+    metrics.note(100.5)
+    metrics.observe(row, [attempt], [share_row("at", "ex", 7, lever="routing")])
+    metrics.observe(exchange_row("ex", cache="exact", cost_nano=0, baseline_nano=0), [], [])
+    busy = attempt_row("at", "ex", deployment="sim/sim-chat", outcome="provider_busy")
+    refused = attempt_row("at", "ex", deployment="sim/sim-chat", outcome="provider_refused")
+    metrics.observe(exchange_row("ex", outcome="provider_refused", cost_nano=None), [busy, refused], [])
+    metrics.shed("draining")
+    seconds, done = metrics.recent(102.0)
+    assert seconds == 2.0
+    assert (done.requests, done.errors, done.lookups, done.hits, done.shed) == (3, 1, 2, 1, 1)
+    assert (done.tokens, done.cost_nano, done.saved_nano) == (153 + busy.usage.total + refused.usage.total, 7, 2)
+    assert (done.calls, done.failures) == ({"sim/sim-chat": 3}, {"sim/sim-chat": 1})
 
 
 async def test_gauges_are_read_at_the_scrape(metrics: Metrics) -> None:

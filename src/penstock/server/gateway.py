@@ -1,0 +1,134 @@
+"""What the admin plane and ``serve`` need of a running gateway."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from penstock.config.settings import DeploymentSettings, Settings
+from penstock.core.budget_report import BudgetStanding
+from penstock.core.routing import Plan
+from penstock.observe.metrics import Metrics
+from penstock.pipeline.exchange import Exchange, Principal
+from penstock.pipeline.fleet import MemberState
+from penstock.ports import Clock, Ids, Stores
+
+
+class Doors(Protocol):
+    """Who is let in."""
+
+    open: bool
+    """No key exists anywhere."""
+
+    def named(self, name: str, now: float) -> Principal | None:
+        """Who holds the live key of that name or id; None = there is none."""
+        ...
+
+
+class Places(Protocol):
+    """What requests wait for."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        ...
+
+    @property
+    def shed(self) -> Mapping[str, int]:
+        """How many were sent away, by why."""
+        ...
+
+
+class Slots(Places, Protocol):
+    """The gateway's slots."""
+
+    @property
+    def active(self) -> int:
+        """How many are taken."""
+        ...
+
+    @property
+    def limit(self) -> int:
+        """How many there are now."""
+        ...
+
+
+class Deployments(Places, Protocol):
+    """The fleet."""
+
+    def state(self, deployment: DeploymentSettings) -> MemberState:
+        """A deployment as it does now, planned or not."""
+        ...
+
+
+class Standing(Protocol):
+    """What outlives a reload."""
+
+    @property
+    def gate(self) -> Slots:
+        """The gateway's slots."""
+        ...
+
+    @property
+    def fleet(self) -> Deployments:
+        """Every deployment."""
+        ...
+
+
+class Budgets(Protocol):
+    """The budgets in force."""
+
+    def standings(self) -> Sequence[BudgetStanding]:
+        """Every account of the windows that are open."""
+        ...
+
+
+class Gateway(Protocol):
+    """A running gateway."""
+
+    settings: Settings
+    stores: Stores
+    metrics: Metrics
+    clock: Clock
+    ids: Ids
+    pepper: bytes
+
+    @property
+    def keyring(self) -> Doors:
+        """The keys this process knows."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """What outlives a reload."""
+        ...
+
+    @property
+    def treasury(self) -> Budgets:
+        """The budgets in force, and what is spent and held of them."""
+        ...
+
+    def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
+        """The plan that an exchange would get now; it is nobody's turn."""
+        ...
+
+    async def start(self) -> None:
+        """Read the keys and start the background loops."""
+        ...
+
+    async def refresh_keys(self, *, always: bool = False) -> None:
+        """Take over what changed in the key store."""
+        ...
+
+    async def refresh_budgets(self, *, always: bool = False) -> None:
+        """Take over what changed in the budget store."""
+        ...
+
+    async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
+        """Serve by new settings; these, and the names of those that need a restart.
+
+        Raises ConfigError, and nothing changed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Flush the ledger and close everything."""
+        ...
