@@ -234,8 +234,14 @@ async def test_all_that_is_open_can_be_cut() -> None:
 
 
 async def test_a_target_that_is_down_resets() -> None:
-    """Behind the proxy nobody listens."""
+    """Behind the proxy nobody listens: the reset comes at once, or upon the request."""
     with fault_proxy(1) as proxy:
-        async with connected(proxy) as client:
-            with pytest.raises(ConnectionResetError):
-                await client.ask()
+        with pytest.raises(ConnectionResetError):
+            await asked_once(proxy)
+        assert proxy.counts.accepted == 1
+
+
+async def asked_once(proxy: FaultProxy) -> bytes:
+    """The answer on a connection of its own."""
+    async with connected(proxy) as client:
+        return await client.ask()

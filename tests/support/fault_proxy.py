@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
+import uvloop
+
 from tests.support.fault_proxy_link import Faults, Link, Net
 
 LOOPBACK: Final = "127.0.0.1"
@@ -43,7 +45,7 @@ class FaultProxy:
 
     def __init__(self, target_port: int, *, seed: int = 1, faults: Faults = NONE) -> None:
         """``target_port``: what answers behind it."""
-        self._loop = asyncio.new_event_loop()
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault proxy")
         self._net = Net(target_port, seed, faults)
         self._links: dict[asyncio.Task[None], Link] = {}
@@ -144,7 +146,9 @@ def fault_proxy(target_port: int, *, seed: int = 1, **faults: Any) -> Iterator[F
 
 
 def _bound(port: int) -> socket.socket:
-    made = socket.socket()
+    made = socket.socket(
+        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # asyncio sets TCP_NODELAY on these only
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind((LOOPBACK, port))
     return made
