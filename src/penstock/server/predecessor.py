@@ -61,6 +61,7 @@ class Predecessor:
         try:
             papers, files = receive_papers(sock)
         except (OSError, EOFError) as error:
+            sock.close()
             raise PenstockError("there is no process to take over from", detail=str(error)) from error
         for each in files:
             os.set_inheritable(each, False)
@@ -78,8 +79,7 @@ class Predecessor:
         message = await channel.hear()
         if not isinstance(message, Go):
             raise PenstockError("the process to take over from has ended before it handed over")
-        for left in self._sockets.values():
-            left.close()
+        self._close_sockets()
         self._held = set(message.moved.holds)
         return message.moved
 
@@ -93,8 +93,16 @@ class Predecessor:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
-        if self._channel is not None:
+        self._close_sockets()
+        if self._channel is None:
+            self._sock.close()
+        else:
             await self._channel.close()
+
+    def _close_sockets(self) -> None:
+        """Those of addresses that are not ours."""
+        for left in self._sockets.values():
+            left.close()
 
     # --- what it asks
 
