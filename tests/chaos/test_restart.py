@@ -37,6 +37,7 @@ def test_a_successor_that_cannot_serve_changes_nothing(tmp_path: Path) -> None:
     with succeeded_gateway(tmp_path) as (gateway, _):
         sound, pid = gateway.config.read_text("utf-8"), gateway.pid
         gateway.config.write_text(sound + "\nnonsense: true\n", "utf-8")
+        gateway.command("restart", code=2)
         gateway.signal(signal.SIGUSR2)
         wait_for(lambda: "there is no successor: this process serves on" in gateway.stderr, "the refusal")
         assert "nonsense: is no setting" in gateway.stderr
@@ -44,7 +45,7 @@ def test_a_successor_that_cannot_serve_changes_nothing(tmp_path: Path) -> None:
         assert [asyncio.run(ask(gateway.port, question(number))).status for number in range(3)] == [200] * 3
         assert gateway.admin("/readyz")[0] == 200
         gateway.config.write_text(sound, "utf-8")
-        gateway.restart()
+        assert gateway.command("restart").startswith(f"Process {gateway.pid} serves; process {pid} answers")
         assert gateway.pid != pid
         assert asyncio.run(ask(gateway.port, question(9))).status == 200
 

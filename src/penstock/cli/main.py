@@ -19,6 +19,7 @@ from penstock.errors import ConfigError, PenstockError
 COMMANDS: Final = {
     "demo": "See what it saves: simulated traffic, no key, no network.",
     "serve": "Serve the gateway.",
+    "restart": "Let a new process take over from the running server.",
     "check": "Check the config: OK and what it comes to, or every mistake at once.",
     "keys": "Create, list and revoke client keys.",
     "spend": "What was spent, on what, and what was saved.",

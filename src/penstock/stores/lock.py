@@ -20,6 +20,26 @@ log = logging.getLogger(__name__)
 _LONGEST_PID: Final = 20
 
 
+def holder(store: Path) -> int | None:
+    """The process that serves from ``store``; None when there is none, or it does not say."""
+    path = store.with_name(f"{store.name}.lock")
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        told = os.read(file, _LONGEST_PID).strip()
+        return int(told) if told.isdigit() else None
+    except OSError:
+        return None
+    else:
+        return None
+    finally:
+        os.close(file)
+
+
 class StoreLock:
     """Held from its making to ``release``."""
 

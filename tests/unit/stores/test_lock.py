@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import StoreError
-from penstock.stores.lock import StoreLock
+from penstock.stores.lock import StoreLock, holder
 
 
 def test_a_successor_shares_the_lock(tmp_path: Path) -> None:
@@ -45,3 +45,17 @@ def test_the_lock_says_whose_it_is(tmp_path: Path) -> None:
     assert file.read_text() == f"{os.getpid()}\n"
     heir.release()
     lock.release()
+
+
+def test_who_holds_a_store(tmp_path: Path) -> None:
+    """The process that serves; nobody once it has let go, whatever the file says."""
+    store = tmp_path / "a.db"
+    assert holder(store) is None
+    lock = StoreLock(store)
+    assert holder(store) == os.getpid()
+    (tmp_path / "a.db.lock").write_text("")
+    assert holder(store) is None
+    lock.release()
+    lock = StoreLock(store)
+    lock.release()
+    assert holder(store) is None
