@@ -16,9 +16,10 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from penstock.core.bank import Bank, Claim, Fit
-from penstock.core.budget import STEPS, Budget, Payer, Place, places
+from penstock.core.budget import STEPS, Budget, Payer, Place
 from penstock.core.budget_report import BudgetStanding, standings
 from penstock.core.money import format_amount
+from penstock.core.places import Found, Places
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import BudgetExceeded
 from penstock.ports import Clock, Ledger, PostedQuery
@@ -105,7 +106,7 @@ class Treasury:
         self._ledger = ledger
         self._currency = currency
         self._on_alert = on_alert
-        self._spans: dict[str, Span] = {}
+        self._accounts = Places(())
         self._lines: dict[Place, dict[_Waiter, None]] = {}
         self._settled: list[str] | None = None
         self._adopting = asyncio.Lock()
@@ -283,7 +284,7 @@ class Treasury:
 
     def _reset_in_s(self, payer: Payer, at: float) -> float:
         """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""
-        return min(self._span(budget, at).end - at for budget, _ in self._places(payer, at))
+        return min(self._accounts.span(budget, at).end - at for budget, _ in self._places(payer, at))
 
     def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
         """Hold more for an attempt that is under way; False when that does not fit."""
@@ -377,15 +378,10 @@ class Treasury:
 
     # --- claims and refusals
 
-    def _places(self, payer: Payer, at: float) -> list[tuple[Budget, Place]]:
-        return places(self.budgets, payer, at, self._span)
-
-    def _span(self, budget: Budget, at: float) -> Span:
-        """The window at ``at``, which is nearly always the one of the last request."""
-        span = self._spans.get(budget.id)
-        if span is None or not span.start <= at < span.end:
-            span = self._spans[budget.id] = budget.span(at)
-        return span
+    def _places(self, payer: Payer, at: float) -> Found:
+        if self._accounts.budgets is not self.budgets:
+            self._accounts = Places(self.budgets)
+        return self._accounts.of(payer, at)
 
     def _claims(self, payer: Payer, cost: Cost, at: float) -> list[Claim]:
         return [
@@ -447,9 +443,8 @@ class Treasury:
 
     def _alert(self, changed: Iterable[Place]) -> None:
         """Tell the operator once per account and fraction of its limit that is spent."""
-        by_id = {budget.id: budget for budget in self.budgets}
         for place in changed:
-            budget = by_id.get(place.budget)
+            budget = self._accounts.by_id.get(place.budget)
             if budget is None or not budget.alerts:
                 continue
             limit, spent = budget.limit_of(place.value), self.bank.account(place).posted
