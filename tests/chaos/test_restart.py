@@ -4,14 +4,17 @@ import asyncio
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
 from penstock.background.recovery import CUT
 from tests.support.bill_provider import BillProvider, bill_provider
-from tests.support.gateway_process import wait_for
+from tests.support.gateway_process import PATIENCE_S, wait_for
 from tests.support.invariants import check_money
 from tests.support.invariants_books import Books, stored_rows
 from tests.support.kill_client import Question, ask
@@ -82,6 +85,22 @@ async def test_a_predecessor_that_is_killed_in_its_drain(tmp_path: Path) -> None
         assert ended == [(CUT, True), ("ok", False)]
         charged = sum(attempt.charged_book_nano or 0 for attempt in books.attempts.values())
         assert (posted(gateway), pending(gateway)) == (charged, 0)
+
+
+def test_a_supervisor_is_told_which_process_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first, then its successor; the end only of the last, for the service goes on when the first ends."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(tmp_path / "notify"))
+        supervisor.settimeout(PATIENCE_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with succeeded_gateway(tmp_path) as (gateway, _):
+            pids = [gateway.pid]
+            gateway.restart()
+            pids.append(gateway.pid)
+            wait_for(lambda: "the process before this one has ended" in gateway.stderr, "the end of the first")
+            gateway.stop()
+        told = [supervisor.recv(1000).decode() for _ in range(3)]
+        assert told == [*(f"MAINPID={pid}\nREADY=1\n" for pid in pids), "STOPPING=1\n"]
 
 
 def question(number: int, *, say: int = 4, gap_ms: int = 0) -> Question:

@@ -12,7 +12,7 @@ import uvloop
 
 from penstock.cli.options import config_option
 from penstock.compose import open_gateway
-from penstock.config.load import load_here
+from penstock.config.load import load_here, supervisor_here
 from penstock.config.settings import Address, Settings
 from penstock.config.units import parse_address
 from penstock.observe.logs import configure_logs
@@ -71,6 +71,7 @@ async def _serve(settings: Settings, load_settings: Callable[[], Settings], pred
         load_settings=load_settings,
         command=_command(sys.orig_argv),
         predecessor=predecessor,
+        supervisor=supervisor_here(),
     )
 
 

@@ -28,6 +28,11 @@ def load_here(path: Path | None, *, registry: Mapping[str, Kind]) -> Settings:
     return load(path or found_here(), os.environ, registry=registry)
 
 
+def supervisor_here() -> str | None:
+    """Where the supervisor of this process listens, if it has one that does (sd_notify(3))."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
 def found_here() -> Path | None:
     """``./penstock.yaml``, when it exists."""
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None

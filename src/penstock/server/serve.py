@@ -28,6 +28,7 @@ from penstock.server.planes import Planes
 from penstock.server.predecessor import Predecessor
 from penstock.server.restarts import Restarts
 from penstock.server.succession import Gateway
+from penstock.server.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +60,14 @@ async def serve(
     banner: TextIO | None = None,
     command: Sequence[str] = (),
     predecessor: Predecessor | None = None,
+    supervisor: str | None = None,
 ) -> None:
     """Start the gateway and serve until a signal ends it; drain; close the gateway, whatever happened.
 
     ``phase``: the one that ``admin_app`` reports. ``load_settings``: for SIGHUP. ``banner``: where the start is told
     (default stderr). ``command``: what starts a successor; empty = SIGUSR2 is not heard. ``predecessor``: the process
-    to take over from. Raises ListenError, and ConfigError where open mode would leave this machine.
+    to take over from. ``supervisor``: where it is told that this process serves.
+    Raises ListenError, and ConfigError where open mode would leave this machine.
     """
     server = gateway.settings.server
     async with AsyncExitStack() as last, AsyncExitStack() as before:
@@ -89,10 +92,13 @@ async def serve(
         with _signals(stops, lambda: _reload(gateway, load_settings), restarts if command else None):
             if gateway.stores.lock is not None:
                 gateway.stores.lock.sign()
+            Supervisor(supervisor).serving()
             (banner or sys.stderr).write(describe_start(gateway, planes.data, planes.admin))
             await stops.drain.wait()
             phase.draining = True
             await restarts.stop()
+            if not restarts.succeeded:
+                Supervisor(supervisor).stopping()
             await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, succeeded=restarts.succeeded)
 
 
