@@ -379,7 +379,7 @@ class Call:
         timeouts = self._exchange.model.timeouts
         if when >= self._total_at:
             which, self._out_of_time = "total", True
-        limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, timeouts.total_s)
+        limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, self._exchange.total_s)
         return ProviderTimeout(f"{self._deployment.id} did not answer in time ({which} deadline of {limit_s:g} s)")
 
     # --- settlement

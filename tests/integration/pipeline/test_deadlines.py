@@ -135,6 +135,7 @@ async def test_a_request_may_allow_itself_less(name: str, model: str, stream: bo
         assert asking.status == 504
         assert house.now == pytest.approx(2.5, abs=1e-3)
         assert [call.ended_at for call in house.upstream.calls] == [pytest.approx(2.5)]
+        assert "total deadline of 2.5 s" in asking.error["message"]
 
 
 async def test_a_stream_may_allow_itself_less() -> None:
