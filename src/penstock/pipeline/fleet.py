@@ -5,12 +5,13 @@ flight, so that requests that are planned at the same moment do not all choose t
 the breakers of the deployment and of its account. Fails open: a fleet that knows nothing bars nothing.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
-from penstock.config.settings import DeploymentSettings, LimitSettings
+from penstock.config.settings import DeploymentSettings, LimitSettings, ProviderSettings
 from penstock.core.breaker import ACCOUNT, DEPLOYMENT, Blame, Breaker, State, blame, is_slow
 from penstock.core.concurrency import AccountShare, AdaptiveLimit
 from penstock.core.latency import Quantile, Smoothed
@@ -27,42 +28,73 @@ LEAST: Final = 4
 """Calls at once that a deployment is always trusted with."""
 USUAL: Final = 0.95
 """The share of answers that have begun by the time that is called usual."""
+ASKED_S: Final = 1.0
+"""When to come back while one call finds out whether a deployment is back."""
 
 
 class Account:
     """One provider's account: its standing, and the seats that it allows per model."""
 
-    __slots__ = ("breaker", "shares")
+    __slots__ = ("_credentials", "breaker", "shares")
 
-    def __init__(self) -> None:
+    def __init__(self, provider: ProviderSettings) -> None:
         self.breaker = Breaker(ACCOUNT)
         self.shares: dict[str, AccountShare] = {}
+        self._credentials = _credentials(provider)
+
+    def follow(self, provider: ProviderSettings) -> None:
+        """Go by these settings: other credentials are another chance."""
+        credentials = _credentials(provider)
+        if credentials != self._credentials:
+            self._credentials, self.breaker = credentials, Breaker(ACCOUNT)
+
+
+def _credentials(provider: ProviderSettings) -> tuple[object, ...]:
+    return provider.api_key, provider.headers, provider.base_urls
 
 
 class Member:
     """One deployment."""
 
     __slots__ = (
-        "_first_byte", "_quantile", "_whole", "account", "breaker", "id", "in_flight", "limit", "region", "share",
-        "silent", "usual_s",
+        "_first_byte", "_quantile", "_whole", "account", "breaker", "deployment", "id", "in_flight", "limit", "seekers",
+        "share", "silent", "usual_s",
     )  # fmt: skip
 
-    def __init__(self, deployment: DeploymentSettings, account: Account, share: AccountShare, most: int) -> None:
-        """``most``: calls at once that are never exceeded here."""
+    def __init__(
+        self, deployment: DeploymentSettings, account: Account, share: AccountShare, limit: AdaptiveLimit
+    ) -> None:
         self.id = deployment.id
-        self.region = deployment.region
+        self.deployment = deployment
         self.account = account
         self.share = share
         self.breaker = Breaker(DEPLOYMENT)
-        self.limit = AdaptiveLimit(LEAST, max(LEAST, most))
+        self.limit = limit
         self.in_flight = 0
         self.silent: dict[Seat, None] = {}
         """Streams that were asked for and have not begun."""
+        self.seekers: deque[Seekers] = deque()
+        """Who waits for a seat here, or at others too; whose turn is next comes first."""
         self.usual_s: float | None = None
         """The P95 of the first bytes of its streams; None = too few are known."""
         self._first_byte = Smoothed()
         self._whole = Smoothed()
         self._quantile = Quantile()
+
+    def follow(self, deployment: DeploymentSettings) -> None:
+        """Go by these settings; what is known of it stays."""
+        self.deployment = deployment
+        self.share.known = deployment.concurrency
+        self.account.follow(deployment.provider)
+
+    def is_well(self, now: float) -> bool:
+        """Whether nothing is held against it or its account."""
+        return self.breaker.state(now) is State.CLOSED and self.account.breaker.state(now) is State.CLOSED
+
+    def back_in_s(self, now: float) -> float | None:
+        """When a call may be planned here again; None = now."""
+        waits = [_back_in_s(breaker, now) for breaker in (self.account.breaker, self.breaker)]
+        return max((wait_s for wait_s in waits if wait_s is not None), default=None)
 
     def began(self, waited_s: float, in_flight: int, now: float) -> None:
         """A stream gave its first data. ``in_flight``: with it, when it was sent."""
@@ -84,6 +116,13 @@ class Member:
         self.usual_s = self._quantile.value(USUAL, now)
 
 
+def _back_in_s(breaker: Breaker, now: float) -> float | None:
+    until = breaker.until(now)
+    if until is None:
+        return None
+    return max(0.0, until - now) if breaker.state(now) is State.OPEN else ASKED_S
+
+
 def _blame(error: PenstockError) -> Blame:
     """Whom the end of a call is held against."""
     return blame(error.kind, error.status) if isinstance(error, UpstreamError) else Blame.NOBODY
@@ -95,14 +134,14 @@ class Seat:
     __slots__ = ("_beside", "_ended", "_fleet", "_member", "_others", "_sent_at", "_slow", "_taken_at", "deployment")
 
     def __init__(
-        self, fleet: "Fleet", deployment: DeploymentSettings, member: Member, others: Sequence[Member]
+        self, fleet: "Fleet", deployment: DeploymentSettings, member: Member, others: Sequence[Member], now: float
     ) -> None:
-        """``others``: those that could have taken the call instead."""
+        """``others``: those that could have taken the call instead; ``now``: when the breakers admitted it."""
         self.deployment = deployment
         self._fleet = fleet
         self._member = member
         self._others = others
-        self._taken_at = self._sent_at = fleet.clock.monotonic()
+        self._taken_at = self._sent_at = now
         self._beside = member.in_flight
         self._slow = self._ended = False
 
@@ -115,6 +154,7 @@ class Seat:
     def begin(self) -> None:
         """The first data of a stream is there."""
         now = self._fleet.clock.monotonic()
+        self.watch(now)
         self._member.silent.pop(self, None)
         self._member.began(now - self._sent_at, self._beside, now)
 
@@ -124,10 +164,10 @@ class Seat:
         self._member.answered(now - self._sent_at, now)
 
     def watch(self, now: float) -> None:
-        """Told from time to time while the stream has not begun: silence counts before it ends."""
-        if not self._slow and is_slow(now - self._sent_at, self._usual_s()):
+        """Told from time to time until the stream begins: silence counts before it ends."""
+        if not self._slow and is_slow(now - self._sent_at, self._usual_s(now)):
             self._slow = True
-            self._report(self._member.breaker, now, ok=True)
+            self._report(self._member.breaker, now, ok=True, slow=True)
 
     def release(self) -> None:
         """Give the place back, if it is not yet: no call was made, or we ended it."""
@@ -156,23 +196,41 @@ class Seat:
         else:
             breaker.forget(self._taken_at)
 
-    def _report(self, breaker: Breaker, now: float, *, ok: bool) -> None:
+    def _report(self, breaker: Breaker, now: float, *, ok: bool, slow: bool = False) -> None:
         breaker.report(
             ok=ok,
             sent_at=self._taken_at,
             now=now,
             chance=self._fleet.rng.random(),
-            slow=self._slow,
+            slow=slow,
             alone=not self._rivals(now),
         )
 
     def _rivals(self, now: float) -> list[Member]:
         """Those that could have taken the call instead, and do well."""
-        return [each for each in self._others if each.breaker.state(now) is State.CLOSED]
+        return [each for each in self._others if each.is_well(now)]
 
-    def _usual_s(self) -> float | None:
-        known = [each.usual_s for each in self._rivals(self._fleet.clock.monotonic()) if each.usual_s is not None]
+    def _usual_s(self, now: float) -> float | None:
+        known = [each.usual_s for each in self._rivals(now) if each.usual_s is not None]
         return min(known, default=None)
+
+
+class Seekers:
+    """Those who wait for a seat at any of the same deployments."""
+
+    __slots__ = ("line", "members")
+
+    def __init__(self, line: Line, members: Sequence[Member]) -> None:
+        self.line = line
+        self.members = members
+        for member in members:
+            member.seekers.append(self)
+
+    @property
+    def called(self) -> int:
+        """How many are on their way to a seat at these, from other lines too."""
+        lines = {seekers.line for member in self.members for seekers in member.seekers}
+        return sum(line.coming for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,24 +258,29 @@ class Fleet:
         self._limits = limits
         self._accounts: dict[str, Account] = {}
         self._members: dict[str, Member] = {}
-        self._lines: dict[str, Line] = {}
-        self._served: dict[str, set[str]] = {}
-        """The models in whose lines one waits for a seat at a deployment, by its id."""
+        self._seekers: dict[tuple[str, ...], Seekers] = {}
+        """By the ids of the deployments that they could go to."""
 
     def adopt(self, limits: LimitSettings) -> None:
         """Go by these from now on."""
+        if limits.max_concurrency != self._limits.max_concurrency:
+            for member in self._members.values():
+                member.limit = _adaptive(limits)
         self._limits = limits
-        for line in self._lines.values():
-            line.adopt(limits)
+        for seekers in self._seekers.values():
+            seekers.line.adopt(limits)
+        self._call_all()
 
     def member(self, deployment: DeploymentSettings) -> Member:
         """What is known of a deployment."""
         member = self._members.get(deployment.id)
         if member is None:
-            account = self._accounts.setdefault(deployment.provider.name, Account())
+            provider = deployment.provider
+            account = self._accounts.get(provider.name) or self._accounts.setdefault(provider.name, Account(provider))
             share = account.shares.setdefault(deployment.model, AccountShare(deployment.concurrency))
-            member = Member(deployment, account, share, self._limits.max_concurrency)
-            self._members[deployment.id] = member
+            member = self._members[deployment.id] = Member(deployment, account, share, _adaptive(self._limits))
+        elif member.deployment is not deployment:
+            member.follow(deployment)
         return member
 
     # --- questions
@@ -226,31 +289,38 @@ class Fleet:
         """Why no call should be planned there now; "" = nothing speaks against it."""
         member, now = self.member(deployment), self.clock.monotonic()
         for breaker, what in ((member.account.breaker, "has an account that is refused"), (member.breaker, "is out")):
-            until = breaker.until(now)
-            if until is not None:
-                return f"{what}; it is asked again in {max(0.0, until - now):.1f} s"
+            wait_s = _back_in_s(breaker, now)
+            if wait_s is not None:
+                again = (
+                    f"is asked again in {wait_s:.1f} s" if breaker.state(now) is State.OPEN else "is being asked again"
+                )
+                return f"{what}; it {again}"
         if not member.share.allows(now):
             return f"{FULL} {member.share.limit(now):.0f} calls under way that its account allows"
         return "" if self._bears(member) else f"{FULL} {member.limit.limit} calls under way that it bears"
 
     def is_up(self, deployment: DeploymentSettings) -> bool:
         """Whether it is in: neither it nor its account is out."""
-        return self._out_until(self.member(deployment), self.clock.monotonic()) is None
+        return self.member(deployment).back_in_s(self.clock.monotonic()) is None
+
+    def is_well(self, deployment: DeploymentSettings) -> bool:
+        """Whether nothing is held against it: it is in, and not only to find out whether it is back."""
+        return self.member(deployment).is_well(self.clock.monotonic())
 
     def back_in_s(self, deployments: Sequence[DeploymentSettings]) -> float | None:
         """Seconds until the first of these may be asked again; None = none of them is out."""
         now = self.clock.monotonic()
-        known = [self._out_until(self.member(each), now) for each in deployments]
-        return min((max(0.0, until - now) for until in known if until is not None), default=None)
+        known = [self.member(each).back_in_s(now) for each in deployments]
+        return min((wait_s for wait_s in known if wait_s is not None), default=None)
 
     def load(self, deployment: DeploymentSettings) -> Load:
         """What a balancer is told."""
         member = self.member(deployment)
         return Load(deployment.id, deployment.weight, member.in_flight, member.latency_s(self.clock.monotonic()))
 
-    def _out_until(self, member: Member, now: float) -> float | None:
-        untils = [breaker.until(now) for breaker in (member.account.breaker, member.breaker)]
-        return max((until for until in untils if until is not None), default=None)
+    def _limit(self, member: Member, now: float) -> int:
+        """Calls at once that it may have."""
+        return int(min(member.share.limit(now), self._borne(member)))
 
     def _borne(self, member: Member) -> int:
         return member.limit.limit if self._limits.adaptive else self._limits.max_concurrency
@@ -272,50 +342,83 @@ class Fleet:
         member.breaker.admit(now)
         member.in_flight += 1
         others = [self.member(each) for each in plan if each.id != deployment.id] if len(plan) > 1 else ()
-        return Seat(self, deployment, member, others)
-
-    def must_wait(self, model: str) -> bool:
-        """Whether others wait already for a seat at a deployment of that model."""
-        line = self._lines.get(model)
-        return line is not None and line.busy
-
-    async def wait(self, model: str, deployments: Sequence[DeploymentSettings], tenant: str, *, batch: bool) -> None:
-        """Return when a seat at one of these may be free. Raises Saturated."""
-        line = self._lines.get(model)
-        if line is None:
-            what = f"all deployments of {model!r} have the calls they can serve"
-            line = self._lines[model] = Line(self.clock, self._limits, what, lambda: self._call(model))
-        for each in deployments:
-            self._served.setdefault(each.id, set()).add(model)
-        await line.wait(tenant, batch=batch)
+        return Seat(self, deployment, member, others, now)
 
     def freed(self, member: Member) -> None:
-        """A seat is free: who waits for it may come."""
-        for model in self._served.get(member.id, ()):
-            self._call(model)
+        """A seat is free: who waits for it may come, line by line in turn."""
+        member.seekers.rotate(-1)
+        for seekers in member.seekers:
+            self._call(seekers)
 
-    def _call(self, model: str) -> None:
-        self._lines[model].call()
+    # --- who waits for a seat
+
+    def must_wait(self, deployments: Sequence[DeploymentSettings]) -> bool:
+        """Whether others wait for a seat at these already, and there is none to spare for one more."""
+        seekers = self._seekers.get(_ids(deployments)) if self._seekers else None
+        if seekers is None:
+            return False
+        self._call(seekers)
+        return seekers.line.busy and self._spare(seekers) < 1
+
+    async def wait(
+        self, deployments: Sequence[DeploymentSettings], tenant: str, *, batch: bool, most_s: float = inf
+    ) -> None:
+        """Return when a seat at one of these may be free. Raises Saturated: ``most_s`` from now at the latest."""
+        ids = _ids(deployments)
+        seekers = self._seekers.get(ids) or self._seekers.setdefault(ids, self._gather(deployments))
+        await seekers.line.wait(tenant, batch=batch, most_s=most_s)
+        self.clock.later(0.0, self._call_all)  # by then it has a seat, or wants none: the others may have what is left
+
+    def _gather(self, deployments: Sequence[DeploymentSettings]) -> Seekers:
+        def call() -> None:
+            self._call(seekers)
+
+        line = Line(self.clock, self._limits, "all deployments that can serve this have the calls they bear", call)
+        seekers = Seekers(line, [self.member(each) for each in deployments])
+        return seekers
+
+    def _call(self, seekers: Seekers) -> None:
+        """Let as many go on as there are seats for."""
+        while self._spare(seekers) >= 1 and seekers.line.call():
+            pass
+
+    def _call_all(self) -> None:
+        for seekers in self._seekers.values():
+            self._call(seekers)
+
+    def _spare(self, seekers: Seekers) -> float:
+        """Seats that nobody was called to; without end where all are out: to wait there is in vain."""
+        if not seekers.line.busy:
+            return 0
+        now = self.clock.monotonic()
+        up = [member for member in seekers.members if member.back_in_s(now) is None]
+        return sum(self._room(member, now) for member in up) - seekers.called if up else inf
+
+    def _room(self, member: Member, now: float) -> int:
+        """Seats that are free at one that is up; while it is found out whether it is well, one at a time."""
+        room = max(0, self._limit(member, now) - member.in_flight)
+        return room if member.is_well(now) else min(1, room)
 
     # --- from time to time
 
     def watch(self) -> None:
-        """Look after calls that are overdue, and work out what is usual."""
+        """Look after calls that are overdue, work out what is usual, and call to seats that time alone has freed."""
         now = self.clock.monotonic()
         for member in self._members.values():
             member.learn(now)
             for seat in tuple(member.silent):
                 seat.watch(now)
+        self._call_all()
 
     @property
     def waiting(self) -> int:
         """How many wait for a seat."""
-        return sum(map(len, self._lines.values()))
+        return sum(len(seekers.line) for seekers in self._seekers.values())
 
     @property
     def shed(self) -> Mapping[str, int]:
         """How many of those who waited for a seat were sent away, by why."""
-        return sum((line.shed for line in self._lines.values()), Counter[str]())
+        return sum((seekers.line.shed for seekers in self._seekers.values()), Counter[str]())
 
     def states(self) -> list[MemberState]:
         """Every deployment that was planned, as it does now."""
@@ -327,17 +430,24 @@ class Fleet:
         return self._state(self.member(deployment), self.clock.monotonic())
 
     def _state(self, member: Member, now: float) -> MemberState:
-        until = self._out_until(member, now)
         state: str = member.breaker.state(now).value
         if member.account.breaker.state(now) is not State.CLOSED:
             state = f"account_{member.account.breaker.state(now).value}"
         return MemberState(
             id=member.id,
-            region=member.region,
+            region=member.deployment.region,
             state=state,
             in_flight=member.in_flight,
-            limit=int(min(member.share.limit(now), self._borne(member))),
+            limit=self._limit(member, now),
             latency_s=member.latency_s(now),
             usual_s=member.usual_s,
-            back_in_s=None if until is None else max(0.0, until - now),
+            back_in_s=member.back_in_s(now),
         )
+
+
+def _adaptive(limits: LimitSettings) -> AdaptiveLimit:
+    return AdaptiveLimit(LEAST, max(LEAST, limits.max_concurrency))
+
+
+def _ids(deployments: Sequence[DeploymentSettings]) -> tuple[str, ...]:
+    return tuple(each.id for each in deployments)

@@ -4,6 +4,7 @@ How many is ``limits.max_concurrency``, and less while our own loop is late: the
 """
 
 from collections.abc import Mapping
+from math import inf
 from typing import Final
 
 from penstock.config.settings import LimitSettings
@@ -27,13 +28,16 @@ class Gate:
         self._timer: Timer | None = None
         self._due = 0.0
         self._lag_s = 0.0
-        self.adopt(limits)
+        self._limits = limits
+        self._adaptive = _adaptive(limits)
 
     def adopt(self, limits: LimitSettings) -> None:
         """Go by these from now on."""
+        if limits.max_concurrency != self._limits.max_concurrency:
+            self._adaptive = _adaptive(limits)
         self._limits = limits
         self._line.adopt(limits)
-        self._adaptive = AdaptiveLimit(min(LEAST, limits.max_concurrency), limits.max_concurrency)
+        self._fill()
 
     @property
     def limit(self) -> int:
@@ -50,19 +54,24 @@ class Gate:
         """How many were sent away, by why."""
         return self._line.shed
 
-    async def enter(self, tenant: str, *, batch: bool) -> None:
-        """Take a slot, or wait for one. Raises Saturated."""
+    async def enter(self, tenant: str, *, batch: bool, most_s: float = inf) -> None:
+        """Take a slot, or wait for one. Raises Saturated: after ``most_s`` at the latest."""
         if self._limits.adaptive and self.active >= LEAST:
             self._heed()
-        if self.active < self.limit and not self._line.busy:
+        if self.active < self.limit and not self.waiting:
             self.active += 1
             return
-        await self._line.wait(tenant, batch=batch)
+        await self._line.wait(tenant, batch=batch, most_s=most_s)
 
     def leave(self) -> None:
-        """Hand the slot to the next, or give it back."""
-        if self.active > self.limit or not self._line.call():
-            self.active -= 1
+        """Give the slot back: the next has it."""
+        self.active -= 1
+        self._fill()
+
+    def _fill(self) -> None:
+        """A slot is taken from the moment that its next is called."""
+        while self.active < self.limit and self._line.call():
+            self.active += 1
 
     def _heed(self) -> None:
         """One more that is served as late as the loop is."""
@@ -79,5 +88,8 @@ class Gate:
         if self.active >= LEAST or self.waiting:
             self._due = now + LOOK_S
             self._timer = self._clock.later(LOOK_S, self._look)
-        while self.active < self.limit and self._line.call():
-            self.active += 1
+        self._fill()
+
+
+def _adaptive(limits: LimitSettings) -> AdaptiveLimit:
+    return AdaptiveLimit(min(LEAST, limits.max_concurrency), limits.max_concurrency)

@@ -46,7 +46,8 @@ class Limit:
 
     async def _take_slot(self, exchange: Exchange) -> None:
         try:
-            await self._gate.enter(exchange.principal.key_id, batch=exchange.asked.batch)
+            left_s = exchange.started + exchange.total_s - self._clock.monotonic()
+            await self._gate.enter(exchange.principal.key_id, batch=exchange.asked.batch, most_s=left_s)
         except BaseException:
             if exchange.standing is not None:
                 self._give_back(exchange, exchange.standing)

@@ -6,7 +6,7 @@ Whoever gives a place back lets the next go on; between that and the moment it d
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from penstock.config.settings import LimitSettings
@@ -37,7 +37,8 @@ class Line:
         self._what = what
         self._on_lost = on_lost
         self._queue: FairQueue[Turn] = FairQueue(limits.max_queue, Patience(limits.queue_wait_s, STANDING_S))
-        self._coming = 0
+        self.coming = 0
+        """How many have been called and are not there yet."""
         self.shed: Counter[str] = Counter()
         """How many were sent away, by why."""
 
@@ -52,11 +53,11 @@ class Line:
 
     @property
     def busy(self) -> bool:
-        """Whether anybody waits, or has been called and not come yet: who arrives now comes after them."""
-        return bool(self._coming or len(self._queue))
+        """Whether anybody waits, or is on the way."""
+        return bool(self.coming or len(self._queue))
 
-    async def wait(self, tenant: str, *, batch: bool) -> None:
-        """Return when its turn has come. Raises Saturated."""
+    async def wait(self, tenant: str, *, batch: bool, most_s: float = inf) -> None:
+        """Return when its turn has come. Raises Saturated: after ``most_s`` at the latest."""
         now = self._clock.monotonic()
         turn: Turn = asyncio.get_running_loop().create_future()
         is_full = len(self._queue) >= self._queue.bound
@@ -67,10 +68,10 @@ class Line:
         if waiter is None:
             self.shed[FULL if is_full else SLOW] += 1
             raise self._refusal(pushed.expected_s)
-        timer = self._clock.later(self._queue.patience.most_s, lambda: self._late(waiter))
+        timer = self._clock.later(min(most_s, self._queue.patience.most_s), lambda: self._late(waiter))
         try:
             await turn
-            self._coming -= 1
+            self.coming -= 1
         except asyncio.CancelledError:
             self._gone(waiter, turn)
             raise
@@ -86,7 +87,7 @@ class Line:
             if popped.waiter is None:
                 return False
             if not popped.waiter.item.done():
-                self._coming += 1
+                self.coming += 1
                 popped.waiter.item.set_result(None)
                 return True
 
@@ -97,7 +98,7 @@ class Line:
     def _gone(self, waiter: Waiter[Turn], turn: Turn) -> None:
         """It left: out of the line, or, when it had been called, its place is free."""
         if not self._queue.cancel(waiter) and turn.done() and not turn.cancelled() and turn.exception() is None:
-            self._coming -= 1
+            self.coming -= 1
             self._on_lost()
 
     def _send_away(self, turn: Turn, why: str) -> None:

@@ -4,7 +4,7 @@ Fails closed: what is sensitive is planned for private providers only. Where all
 waits in its line; where all are out, it is refused, and told until when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, SensitiveSettings
@@ -46,16 +46,17 @@ class Route:
         """Raises NoDeployment, Saturated; NotCached for one who wants no deployment at all."""
         if exchange.asked.directive.only_if_cached:
             raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
-        if self._fleet.must_wait(exchange.model.name):
-            await self._wait(exchange)
+        able = self._able(exchange)
+        if self._fleet.must_wait(able):
+            await self._wait(exchange, able)
         while exchange.seat is None:
             exchange.plan = plan = self.plan(exchange)
             if plan.candidates:
                 exchange.seat = self._fleet.take(plan.candidates[0], plan.candidates)
             elif self._are_full(plan):
-                await self._wait(exchange)
+                await self._wait(exchange, able)
             else:
-                raise self._nobody(exchange, plan)
+                raise self._nobody(exchange, plan, able)
         return None
 
     def leave(self, exchange: Exchange) -> None:
@@ -66,34 +67,52 @@ class Route:
 
     def plan(self, exchange: Exchange) -> Plan[DeploymentSettings]:
         """The order in which its deployments would be tried now. It is the balancer's next turn."""
-        return self._compile(exchange, self._balancer(exchange.model))
+        return self._compile(exchange, self._balancer(exchange.model), planned=True)
 
     def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
         """The same, and it is nobody's turn."""
-        return self._compile(exchange, deepcopy(self._balancer(exchange.model)))
+        return self._compile(exchange, deepcopy(self._balancer(exchange.model)), planned=False)
 
     def _balancer(self, model: ModelSettings) -> Balancer:
-        named = self._balancers.get((model.name, model.balance))
+        """That of the model; its aliases share it."""
+        name = model.alias_of or model.name
+        named = self._balancers.get((name, model.balance))
         if named is None:
-            named = self._balancers[model.name, model.balance] = balancer(model.balance)
+            named = self._balancers[name, model.balance] = balancer(model.balance)
         return named
 
-    def _compile(self, exchange: Exchange, turns: Balancer) -> Plan[DeploymentSettings]:
-        model, fleet = exchange.model, self._fleet
+    def _compile(self, exchange: Exchange, turns: Balancer, *, planned: bool) -> Plan[DeploymentSettings]:
+        model, fleet, mismatch = exchange.model, self._fleet, self._mismatch(exchange)
+        tier = self._geography.tiers(model, exchange, planned=planned)
+
+        def objection(deployment: DeploymentSettings) -> str:
+            return mismatch(deployment) or fleet.objection(deployment)
+
+        def first(kept: Sequence[DeploymentSettings]) -> int:
+            able = [each for each in model.deployments if not mismatch(each)]
+            beside = able if tier is None else [each for each in able if tier(each) == tier(kept[0])]
+            return turns.pick([fleet.load(each) for each in kept], self._asker(exchange, beside))
+
+        return compile_plan(model.deployments, objection, first, tier)
+
+    def _able(self, exchange: Exchange) -> list[DeploymentSettings]:
+        """Those that could serve it, were all of them up and idle."""
+        mismatch = self._mismatch(exchange)
+        return [each for each in exchange.model.deployments if not mismatch(each)]
+
+    def _mismatch(self, exchange: Exchange) -> Callable[[DeploymentSettings], str]:
+        """Why a deployment can never serve this request; "" = it can."""
         needed = "messages" if exchange.asked.dialect == "count_tokens" else exchange.asked.dialect
         private = self._is_sensitive(exchange)
 
-        def objection(deployment: DeploymentSettings) -> str:
+        def mismatch(deployment: DeploymentSettings) -> str:
             if needed not in deployment.provider.base_urls:
                 return f"does not speak {needed}"
             if private and not deployment.provider.private:
                 return "is not private, and this request is sensitive"
-            return fleet.objection(deployment)
+            return ""
 
-        def first(kept: Sequence[DeploymentSettings]) -> int:
-            return turns.pick([fleet.load(each) for each in kept], self._asker(exchange))
-
-        return compile_plan(model.deployments, objection, first, self._geography.tiers(model, exchange))
+        return mismatch
 
     def _is_sensitive(self, exchange: Exchange) -> bool:
         sensitive, asked = self._sensitive, exchange.asked
@@ -101,11 +120,11 @@ class Route:
             return True
         return bool(sensitive.tags) and any(f"{name}={value}" in sensitive.tags for name, value in asked.tags.items())
 
-    def _asker(self, exchange: Exchange) -> Asker:
-        """What its balancer goes by."""
+    def _asker(self, exchange: Exchange, beside: Sequence[DeploymentSettings]) -> Asker:
+        """What its balancer goes by. ``beside``: those that share its traffic when all of them are up."""
         model = exchange.model
         if model.balance == "ip_hash":
-            roster = [(each.id, each.weight) for each in model.deployments]
+            roster = [(each.id, each.weight) for each in beside]
             return Asker(hash_key=_hash_key(exchange, model.hash_by), roster=roster)
         if model.balance == "prefix":
             return Asker(prefixes=prompt_prefixes(exchange.asked.dialect, exchange.fields))
@@ -115,19 +134,22 @@ class Route:
         """Whether one of those that cannot serve it could, but for the calls it has."""
         return any(dropped.reason.startswith(FULL) for dropped in plan.dropped)
 
-    async def _wait(self, exchange: Exchange) -> None:
+    async def _wait(self, exchange: Exchange, able: Sequence[DeploymentSettings]) -> None:
         """Waiting for others to end is not our work."""
-        model, since = exchange.model, self._clock.monotonic()
+        since = self._clock.monotonic()
+        left_s = exchange.started + exchange.total_s - since
         try:
-            await self._fleet.wait(model.name, model.deployments, exchange.principal.key_id, batch=exchange.asked.batch)
+            await self._fleet.wait(able, exchange.principal.key_id, batch=exchange.asked.batch, most_s=left_s)
         finally:
             exchange.waited_s += self._clock.monotonic() - since
 
-    def _nobody(self, exchange: Exchange, plan: Plan[DeploymentSettings]) -> NoDeployment:
+    def _nobody(
+        self, exchange: Exchange, plan: Plan[DeploymentSettings], able: Sequence[DeploymentSettings]
+    ) -> NoDeployment:
         reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
         return NoDeployment(
             f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
-            retry_after_s=self._fleet.back_in_s(exchange.model.deployments),
+            retry_after_s=self._fleet.back_in_s(able),
         )
 
 
