@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from penstock.background.probe import Prober
 from penstock.background.recovery import recover
 from penstock.background.ticker import Ticker
 from penstock.clock import SystemClock, SystemRng, TimeIds
@@ -47,6 +48,7 @@ from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
 from penstock.pipeline.treasury import Cost, Moved, Treasury
 from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
 from penstock.providers import balance
+from penstock.providers.ask import ask
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
@@ -57,6 +59,7 @@ log = logging.getLogger(__name__)
 
 REFRESH_KEYS_S = 1.0
 JOURNAL_S = 1.0
+PROBE_S = 1.0
 SWEEP_S = 30.0
 _OWNER_DIGITS = 8
 """Of chance: there are no more than two owners at a time."""
@@ -147,11 +150,17 @@ class Gateway:
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
         metrics.watch_all("penstock_budget_used_ratio", lambda: used_ratios(self.treasury.standings()))
+        self._prober = Prober(
+            world.clock,
+            self.standing.fleet,
+            lambda provider, path: ask(self._transport(provider), provider, path, world.clock),
+        )
         self._tickers = [
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
             Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets"),
             Ticker(self.clock, JOURNAL_S, self._journal, "journal"),
             Ticker(self.clock, WATCH_S, self._watch, "watch the fleet"),
+            Ticker(self.clock, PROBE_S, self.probe, "probe"),
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
         ]
 
@@ -310,6 +319,11 @@ class Gateway:
         """Note how far the calls have come that a crash would cut."""
         for note in tuple(self.standing.running.values()):
             note()
+
+    async def probe(self) -> None:
+        """Ask those that are out whether they are back, where the config says so."""
+        for model in self.settings.models.values():
+            await self._prober.look(model.deployments)
 
     async def _watch(self) -> None:
         """Look after calls that are overdue, and note how much there is to do."""

@@ -376,10 +376,10 @@ class Call:
 
     def _late(self, which: str, when: float) -> ProviderTimeout:
         """The error of a deadline that passed at ``when``: the total one, if that came first."""
-        timeouts = self._exchange.model.timeouts
+        timeouts, total_s = self._exchange.model.timeouts, self._exchange.total_s
         if when >= self._total_at:
             which, self._out_of_time = "total", True
-        limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, self._exchange.total_s)
+        limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, total_s)
         return ProviderTimeout(f"{self._deployment.id} did not answer in time ({which} deadline of {limit_s:g} s)")
 
     # --- settlement

@@ -313,6 +313,12 @@ class Fleet:
         known = [self.member(each).back_in_s(now) for each in deployments]
         return min((wait_s for wait_s in known if wait_s is not None), default=None)
 
+    def take_to_probe(self, deployment: DeploymentSettings, plan: Sequence[DeploymentSettings]) -> Seat | None:
+        """A place there for a probe of ours; None unless it only wants to be asked whether it is back."""
+        if self.is_well(deployment) or not self.is_up(deployment):
+            return None
+        return self.take(deployment, plan)
+
     def load(self, deployment: DeploymentSettings) -> Load:
         """What a balancer is told."""
         member = self.member(deployment)

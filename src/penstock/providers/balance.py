@@ -12,12 +12,10 @@ import msgspec
 from penstock.config.settings import ProviderSettings
 from penstock.core.money import is_currency, parse_decimal, to_nano
 from penstock.core.reconcile import Balance
-from penstock.errors import BadAnswer, ProviderTimeout
-from penstock.ports import Clock, Transport, UpstreamCall
-from penstock.providers.openai import CONNECT_TIMEOUT_S
-from penstock.providers.refusals import MAX_BODY, refusal
+from penstock.errors import BadAnswer
+from penstock.ports import Clock, Transport
+from penstock.providers.ask import ask
 
-TIMEOUT_S: Final = 30.0
 _OK: Final = 200
 
 
@@ -37,20 +35,7 @@ _decode = msgspec.json.Decoder(_Answer).decode
 
 async def ask_balance(transport: Transport, provider: ProviderSettings, path: str, clock: Clock) -> Sequence[Balance]:
     """The balances of ``provider``'s account now, by currency. Raises UpstreamError, which never tells the key."""
-    deadline = clock.deadline()
-    try:
-        with deadline.until(clock.monotonic() + TIMEOUT_S):
-            response = await transport.send(_call(provider, path))
-            try:
-                body = await response.read(MAX_BODY)
-            finally:
-                await response.close()
-    except TimeoutError:
-        raise ProviderTimeout(f"{provider.name} did not tell its balance within {TIMEOUT_S:.0f} s") from None
-    finally:
-        deadline.close()
-    if response.status != _OK:
-        raise refusal(response.status, response.headers, body)
+    body = await ask(transport, provider, path, clock)
     return read_balance(provider.name, body, clock.now())
 
 
@@ -73,19 +58,3 @@ def _balance(provider: str, info: _Info, at: float) -> Balance:
     amounts = (info.total_balance, info.granted_balance, info.topped_up_balance)
     total, granted, topped_up = (to_nano(parse_decimal(amount)) for amount in amounts)
     return Balance(provider, info.currency, at, total, granted, topped_up)
-
-
-def _call(provider: ProviderSettings, path: str) -> UpstreamCall:
-    key = provider.api_key
-    headers = {"accept": "application/json"}
-    if key is not None:
-        headers["authorization"] = f"Bearer {key.reveal()}"
-    return UpstreamCall(
-        provider=provider,
-        method="GET",
-        url=f"{provider.base_urls['chat']}{path}",
-        headers=headers | {name: value.reveal() for name, value in provider.headers.items()},
-        body=b"",
-        stream=False,
-        connect_timeout_s=CONNECT_TIMEOUT_S,
-    )
