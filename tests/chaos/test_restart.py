@@ -23,7 +23,7 @@ from tests.support.restart_loop import Load, SucceededGateway, restart_config, r
 
 def test_restarts_and_reloads_under_load(tmp_path: Path) -> None:
     """Three processes after each other, twelve reloads of which four are invalid; the books are exact."""
-    with restart_loop(tmp_path, Load(rate=50, streams=8, stream_words=60)) as loop:
+    with restart_loop(tmp_path, Load(rate=50, streams=8, gap_ms=25)) as loop:
         loop.run(restarts=3, reloads=12)
         report = loop.report
     assert [(each.marker, each.status, each.why) for each in report.failed] == []

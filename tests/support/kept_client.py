@@ -16,6 +16,19 @@ from tests.support.bill_provider_words import prompt_of
 PATIENCE_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked: ``say`` words, ``gap_ms`` milliseconds before each."""
+
+    marker: str
+    model: str
+    say: int
+    gap_ms: int
+    streamed: bool
+    user: str
+    max_tokens: int = 400
+
+
 @dataclass(slots=True)
 class Answered:
     """What came of one request."""
@@ -54,18 +67,16 @@ class KeptClient:
     """How many of them the server asked to close."""
     _idle: list[_Connection] = field(default_factory=list)
 
-    async def ask(self, marker: str, model: str, say: int, gap_ms: int, *, streamed: bool, user: str) -> Answered:
+    async def ask(self, wanted: Wanted) -> Answered:
         """One chat request, and its answer to the end."""
-        answered = Answered(marker, streamed)
+        answered = Answered(wanted.marker, wanted.streamed)
         try:
             connection = await self._connection()
         except OSError as error:
             answered.why = repr(error)
             return answered
         try:
-            connection.writer.write(
-                _request(self.port, answered, model, prompt_of(marker, say=say, gap_ms=gap_ms), user)
-            )
+            connection.writer.write(_request(self.port, wanted))
             await asyncio.wait_for(_take(connection.reader, answered), PATIENCE_S)
         except (OSError, EOFError, TimeoutError) as error:
             answered.why = repr(error)
@@ -95,14 +106,15 @@ class KeptClient:
         return _Connection(*await asyncio.open_connection("127.0.0.1", self.port))
 
 
-def _request(port: int, answered: Answered, model: str, prompt: str, user: str) -> bytes:
-    fields: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": prompt}], "user": user}
-    if answered.streamed:
+def _request(port: int, wanted: Wanted) -> bytes:
+    prompt = prompt_of(wanted.marker, say=wanted.say, gap_ms=wanted.gap_ms)
+    fields: dict[str, Any] = {"model": wanted.model, "user": wanted.user, "max_tokens": wanted.max_tokens}
+    if wanted.streamed:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
-    body = json.dumps(fields | {"max_tokens": 400}).encode()
+    body = json.dumps(fields | {"messages": [{"role": "user", "content": prompt}]}).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-        f"x-penstock-tags: marker={answered.marker}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"x-penstock-tags: marker={wanted.marker}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 
