@@ -96,7 +96,9 @@ class Teller:
         await self._treasury.ready()
         hold = self._measure(exchange, deployment)
         waiting_since = self._clock.monotonic()
-        hold.at = await self._treasury.hold(hold.attempt_id, exchange.payer, hold.cost, self._wait_s)
+        left_s = exchange.started + exchange.total_s - waiting_since
+        wait_s = max(0.0, min(self._wait_s, left_s))
+        hold.at = await self._treasury.hold(hold.attempt_id, exchange.payer, hold.cost, wait_s)
         self._ledger.append([*self._opening(exchange), self.row(exchange, hold)])
         try:
             await self._ledger.flush()

@@ -108,6 +108,17 @@ async def test_waiting_ends_with_a_refusal() -> None:
         assert (await first.done()).status == 200
 
 
+async def test_nobody_waits_longer_than_its_own_time() -> None:
+    """A request that allows itself a second is not kept for five."""
+    async with open_house(budgets=[budget("1500 tokens")]) as house:
+        house.upstream.reply(after_s=60, usage=USAGE).forever()
+        first = house.ask(chat("a", max_completion_tokens=1000))
+        second = house.ask(chat("b", max_completion_tokens=1000), headers={"timeout": "1"})
+        assert (await second.done()).status == 429
+        assert house.now == pytest.approx(1, abs=0.01)
+        assert (await first.done()).status == 200
+
+
 async def test_one_who_waits_may_leave() -> None:
     """The line closes up behind it."""
     async with open_house(budgets=[budget("1500 tokens")]) as house:
