@@ -163,13 +163,18 @@ class Asking:
 
 
 def http_scope(
-    path: str, headers: Iterable[tuple[bytes, bytes]] = (), *, method: str = "POST", host: bytes | None = HOST[1]
+    path: str,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    method: str = "POST",
+    host: bytes | None = HOST[1],
+    peer: str = "127.0.0.1",
 ) -> dict[str, Any]:
-    """The scope of a request. ``host`` None = no Host header."""
+    """The scope of a request from ``peer``. ``host`` None = no Host header."""
     hosts = [] if host is None else [(b"host", host)]
     return {
         "type": "http", "method": method, "path": path, "query_string": b"", "headers": [*hosts, *headers],
-        "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 40_000), "server": ("127.0.0.1", 8787),
+        "http_version": "1.1", "scheme": "http", "client": (peer, 40_000), "server": ("127.0.0.1", 8787),
     }  # fmt: skip
 
 

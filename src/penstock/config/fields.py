@@ -238,6 +238,7 @@ KeyName = Annotated[str, Named(formats.parse_text)]
 Tag = Annotated[str, Named(formats.parse_tag)]
 EntryName = Annotated[str, Named(formats.parse_label)]
 CurrencyName = Annotated[str, Named(formats.parse_currency)]
+NetworkName = Annotated[str, Named(formats.parse_network, "address or network")]
 
 Boolean = Annotated[bool, Switch()]
 Count = Annotated[int, Parsed("number, 1 or more", AtLeast(1, units.parse_whole))]

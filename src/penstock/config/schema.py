@@ -32,6 +32,7 @@ from penstock.config.fields import (
     ListenAddress,
     ModelName,
     Network,
+    NetworkName,
     Origin,
     Parsed,
     Patience,
@@ -363,7 +364,7 @@ class RegionsSection(Section):
 
     keys: dict[KeyName, Label] = {}
     """The region of a key, by its name."""
-    networks: dict[Network, Label] = {}
+    networks: dict[NetworkName, Label] = {}
     """The region of a client network; the narrowest counts."""
 
 
