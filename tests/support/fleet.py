@@ -46,7 +46,8 @@ def called(house: House) -> list[str]:
 
 def state(house: House, name: str) -> MemberState:
     """The deployment of that provider as it does now."""
-    return next(each for each in house.gateway.standing.fleet.states() if each.id == f"{name}/x")
+    configured = (each for model in house.gateway.settings.models.values() for each in model.deployments)
+    return house.gateway.standing.fleet.state(next(each for each in configured if each.id == f"{name}/x"))
 
 
 async def ask_all(house: House, count: int, *, gap_s: float = 0.0, **fields: Any) -> list[Asking]:

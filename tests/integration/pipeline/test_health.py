@@ -98,7 +98,7 @@ async def test_one_call_at_a_time_finds_out_whether_it_is_back() -> None:
     """After its open time one request goes there, the others do not; three good ones in a row, and it is in."""
     async with open_fleet("ab") as house:
         house.upstream.at("a").fail(503).times(3).reply(after_s=1).forever()
-        while state_of(house, "a") != "open":
+        while state(house, "a").state != "open":
             await ask_all(house, 1)
         await asyncio.sleep(1)
         assert state(house, "a").state == "half_open"
@@ -124,11 +124,6 @@ async def test_who_is_still_sick_is_left_alone_for_longer() -> None:
         assert len(waits) >= 6
 
 
-def state_of(house: Any, name: str) -> str:
-    """Its breaker's state; nothing is known before it was planned."""
-    return next((each.state for each in house.gateway.standing.fleet.states() if each.id == f"{name}/x"), "")
-
-
 class CreepingClock(LoopClock):
     """One that has gone on each time it is read, as real clocks do."""
 
@@ -145,7 +140,7 @@ async def test_a_probe_gives_its_place_up_when_it_ends(left: bool) -> None:  # n
     """However little time passes between two looks at the clock: the next probe need not wait until it is given up."""
     async with open_fleet("ab", clock=CreepingClock(EPOCH), watched=False) as house:
         house.upstream.at("a").fail(503).times(3).reply(after_s=1).forever()
-        while state_of(house, "a") != "open":
+        while state(house, "a").state != "open":
             await ask_all(house, 1)
         await asyncio.sleep(1.1)
         if left:
@@ -393,7 +388,7 @@ async def test_a_budget_that_refuses_gives_the_seat_back() -> None:
     budget = {"name": "all", "limit": "0.05 CNY", "window": "total"}
     async with open_fleet("ab", budgets=[budget], budget_wait="1s") as house:
         house.upstream.at("a").fail(503).times(3).reply().forever()
-        while state_of(house, "a") != "open":
+        while state(house, "a").state != "open":
             await ask_all(house, 1, max_tokens=10)
         await asyncio.sleep(1)
         for _ in range(4):
