@@ -29,7 +29,6 @@ def test_restarts_and_reloads_under_load(tmp_path: Path) -> None:
     assert [(each.marker, each.status, each.why) for each in report.failed] == []
     assert report.cut == []
     assert (len(report.restart_s), report.reloads, report.refused_reloads) == (3, 12, 4)
-    assert report.closed > 0
     assert report.over_budget > 0
     assert report.figures.estimated == 0
     assert report.figures.exact == report.figures.attempts
@@ -128,7 +127,7 @@ def succeeded_gateway(directory: Path) -> Iterator[tuple[SucceededGateway, BillP
     """One that may hand over, and its provider."""
     with bill_provider(directory / "bill.jsonl") as provider:
         gateway = SucceededGateway(directory)
-        gateway.configure(**restart_config(provider, 1000))
+        gateway.configure(**restart_config(provider, poor_tokens=400))
         gateway.start()
         try:
             yield gateway, provider

@@ -10,7 +10,7 @@ from tests.support.restart_loop import Load, Report, restart_loop
 
 RESTARTS = 20
 RELOADS = 200
-LOAD = Load(rate=200, streams=64, gap_ms=80, poor_tokens=20_000)
+LOAD = Load(rate=200, streams=64, gap_ms=70, poor_tokens=20_000)
 
 
 def show(report: Report, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,11 +168,11 @@ def free_ports() -> tuple[int, int]:
         return one.getsockname()[1], other.getsockname()[1]
 
 
-def wait_for(condition: Callable[[], object], what: str = "the gateway") -> None:
+def wait_for(condition: Callable[[], object], what: str = "the gateway", within_s: float = PATIENCE_S) -> None:
     """Look until it holds: other processes have no event to wait on."""
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < until, f"waited {PATIENCE_S:g} s for {what}"
+        assert time.monotonic() < until, f"waited {within_s:g} s for {what}"
         time.sleep(LOOK_S)
 
 

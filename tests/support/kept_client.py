@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.bill_provider_words import prompt_of
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

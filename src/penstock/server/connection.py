@@ -22,6 +22,7 @@ already answered in the app's place (a body too slow, a broken chunk): after ``h
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, cast
 from urllib.parse import unquote
@@ -167,6 +168,20 @@ class Connection(asyncio.Protocol):
         """Drain: answer what is under way, and say that it was the last; else one more request may come."""
         if self._unanswered() is not None and not self._cycles[-1].headed:
             self._cycles[-1].keep_alive = False
+
+    def give_away(self, give: Callable[[int], bool]) -> None:
+        """Let another process have it, if it is idle: what comes on it from now on is read there.
+
+        ``give``: takes the descriptor, or says that it cannot.
+        """
+        waits = self._phase == DONE or (self._phase == HEAD and not self._begun)
+        if not waits or self._cycles or self.transport.is_closing() or self.transport.get_write_buffer_size():
+            return
+        self.pause_reading()
+        if give(self.transport.get_extra_info("socket").fileno()):
+            self.transport.abort()  # closes our descriptor: the connection lives on in the other
+        else:
+            self.resume_reading()
 
     def close_if_idle(self) -> None:
         """The drain's second step."""

@@ -75,18 +75,22 @@ class Listener:
 
     async def start(self) -> Self:
         """Accept from now on."""
-        loop = asyncio.get_running_loop()
-
-        def connect() -> Connection:
-            return Connection(self._app, self.edge, loop)
-
         try:
-            self._server = await loop.create_server(connect, sock=self._sock, backlog=BACKLOG)
+            self._server = await asyncio.get_running_loop().create_server(
+                self._connect, sock=self._sock, backlog=BACKLOG
+            )
         except OSError as error:  # another process may listen since we bound
             self._sock.close()
             raise ListenError(_why(self.address, error)) from error
         self.edge.start()
         return self
+
+    async def adopt(self, sock: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        await asyncio.get_running_loop().connect_accepted_socket(self._connect, sock)
+
+    def _connect(self) -> Connection:
+        return Connection(self._app, self.edge, asyncio.get_running_loop())
 
     @property
     def file(self) -> int:
@@ -97,12 +101,12 @@ class Listener:
         """Its socket once more: to listen again when this has been drained."""
         return self._sock.dup()
 
-    async def drain(self, within_s: float, *, lame_duck_s: float | None = None) -> None:
+    async def drain(self, within_s: float, *, give: Callable[[int], bool] | None = None) -> None:
         """Accept no more, let requests under way finish for ``within_s`` seconds, then refuse or cut the rest.
 
         Returns when no request is left; cancelling it goes to the cutting at once. Idle connections may bring one
-        last request for ``lame_duck_s`` (None: what the bounds say): it is answered with ``connection: close``, so that
-        a client with a pool does not run into a closed door.
+        last request for ``lame_duck_s``: it is answered with ``connection: close``, so that a client with a pool does
+        not run into a closed door. ``give``: the process that takes over takes them instead (``Connection.give_away``).
         """
         self.edge.draining = True
         if self._server is not None:
@@ -110,18 +114,21 @@ class Listener:
         for connection in self.open_connections():
             connection.shutdown()
         try:
-            await self._finish(within_s, self.edge.bounds.lame_duck_s if lame_duck_s is None else lame_duck_s)
+            await self._finish(within_s, give)
         finally:
             await self._cut()
             self.edge.stop()
 
-    async def _finish(self, within_s: float, lame_duck_s: float) -> None:
+    async def _finish(self, within_s: float, give: Callable[[int], bool] | None) -> None:
         edge, clock = self.edge, self.edge.clock
         now = clock.monotonic()
-        until, duck_until = now + within_s, now + lame_duck_s
+        until = now + within_s
+        duck_until = now + edge.bounds.lame_duck_s if give is None else until - edge.bounds.linger_s
         while (edge.connections or edge.tasks) and now < until:
-            if now >= duck_until:
-                for connection in self.open_connections():
+            for connection in self.open_connections():
+                if give is not None:
+                    connection.give_away(give)
+                if now >= duck_until:
                     connection.close_if_idle()
             await clock.sleep(DRAIN_LOOK_S)
             now = clock.monotonic()

@@ -10,6 +10,7 @@ from penstock.config.settings import Address
 from penstock.core.budget import Payer
 from penstock.errors import BudgetExceeded, PenstockError
 from penstock.pipeline.treasury import Cost, Moved
+from penstock.server.listener import Listener
 from penstock.server.succession import (
     Ask,
     Channel,
@@ -44,7 +45,9 @@ class Predecessor:
             papers.listen: socket.socket(fileno=files[0]),
             papers.admin_listen: socket.socket(fileno=files[1]),
         }
-        self.lock = files[2] if len(files) > 2 else None  # noqa: PLR2004 - the papers' order
+        self._lane = socket.socket(fileno=files[2])
+        self._lane.setblocking(False)
+        self.lock = files[3] if len(files) > 3 else None  # noqa: PLR2004 - the papers' order
         """The file of its store's lock."""
         self.ended = asyncio.Event()
         self._held: set[str] = set()
@@ -88,12 +91,43 @@ class Predecessor:
         self._tell(Serving())
         self._listening = asyncio.create_task(self._follow(gateway), name="predecessor")
 
+    def take_connections(self, listener: Listener) -> None:
+        """Serve those that it gives away."""
+        loop, taking = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+
+        def take() -> None:
+            while (file := self._next_connection()) is not None:
+                task = loop.create_task(listener.adopt(socket.socket(fileno=file)))
+                taking.add(task)
+                task.add_done_callback(taking.discard)
+
+        loop.add_reader(self._lane, take)
+
+    def _next_connection(self) -> int | None:
+        """A descriptor; None when there is none now, or never again."""
+        try:
+            data, files, _, _ = socket.recv_fds(self._lane, 1, 1)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data, files = b"", []
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._lane)
+        for file in files:
+            os.set_inheritable(file, False)
+            os.set_blocking(file, False)
+            return file
+        return None
+
     async def close(self) -> None:
         """Leave it alone: this process ends first."""
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
         self._close_sockets()
+        if self._lane.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._lane)
+            self._lane.close()
         if self._channel is None:
             self._sock.close()
         else:

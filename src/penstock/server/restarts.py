@@ -37,12 +37,11 @@ class Restarts:
         self._ended = False
         self._task: asyncio.Task[None] | None = None
         self._successor: Successor | None = None
-        """The one that serves."""
 
     @property
-    def succeeded(self) -> bool:
-        """Another process serves."""
-        return self._successor is not None
+    def successor(self) -> Successor | None:
+        """The process that serves."""
+        return self._successor
 
     def __call__(self) -> None:
         """Begin one, unless one is under way."""

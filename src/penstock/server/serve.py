@@ -28,6 +28,7 @@ from penstock.server.planes import Planes
 from penstock.server.predecessor import Predecessor
 from penstock.server.restarts import Restarts
 from penstock.server.succession import Gateway
+from penstock.server.successor import Successor
 from penstock.server.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ async def serve(
         planes = Planes(gateway, data_app, admin_app)
         last.push_async_callback(planes.close_admin, ADMIN_DRAIN_S)
         await planes.open(*sockets)
+        if predecessor is not None:
+            predecessor.take_connections(planes.data)
         phase.listening = True
         watch(gateway)
         _tune_gc()
@@ -97,9 +100,9 @@ async def serve(
             await stops.drain.wait()
             phase.draining = True
             await restarts.stop()
-            if not restarts.succeeded:
+            if restarts.successor is None:
                 Supervisor(supervisor).stopping()
-            await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, succeeded=restarts.succeeded)
+            await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, restarts.successor)
 
 
 def _socket(address: Address, predecessor: Predecessor | None, last: AsyncExitStack) -> socket.socket:
@@ -118,10 +121,10 @@ async def _refuse_open_doors(gateway: Gateway) -> None:
         raise ConfigError(refusals)
 
 
-async def _drain(data: Listener, within_s: float, cut: asyncio.Event, *, succeeded: bool) -> None:
-    """``succeeded``: another process serves, so there is time for the last request of every idle connection."""
-    lame_duck_s = max(0.0, within_s - data.edge.bounds.linger_s) if succeeded else None
-    drained = asyncio.ensure_future(data.drain(within_s, lame_duck_s=lame_duck_s))
+async def _drain(data: Listener, within_s: float, cut: asyncio.Event, successor: Successor | None) -> None:
+    """``successor``: takes the connections that are idle."""
+    give = None if successor is None else successor.give
+    drained = asyncio.ensure_future(data.drain(within_s, give=give))
     forced = asyncio.ensure_future(cut.wait())
     await asyncio.wait({drained, forced}, return_when=asyncio.FIRST_COMPLETED)
     forced.cancel()

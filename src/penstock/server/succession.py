@@ -7,6 +7,7 @@
     Go, with the bank            ->     takes the bank over
                                  <-     Serving, and accepts from now on
     accepts no more, drains
+    (connections that are idle, through a socket of their own)
     Ask, More, Withdrawn, Settled  ->
                                  <-     Held, Refused, Topped
     ends, and so does the socket ->     settles what was left open
@@ -27,11 +28,11 @@ from penstock.server import gateway
 
 _LENGTH: Final = 4
 _PAPERS_BYTES: Final = 64 * 1024
-_MOST_FILES: Final = 3
+_MOST_FILES: Final = 4
 
 
 class Papers(msgspec.Struct, tag=True, frozen=True):
-    """What comes with the files: both planes' sockets, and the lock of the store if it has one."""
+    """What comes with the files: both planes' sockets, one for connections, and the lock of the store if it has one."""
 
     listen: str
     """The address as it was configured, and not as it is: the successor compares it with its own config."""

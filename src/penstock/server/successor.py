@@ -109,7 +109,7 @@ class Heir:
                 self._top(message)
             elif isinstance(message, Held | Refused):
                 self._answer(message)
-        log.error("the successor has ended: what is still under way here is served, and nothing new is spent")
+        log.warning("the successor has ended: what is still under way here is served, and nothing new is spent")
         self.lose(SuccessorLostError)
 
     def lose(self, error: type[Exception]) -> None:
@@ -155,6 +155,7 @@ class Successor:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._lane: socket.socket | None = None
         self._heir: Heir | None = None
         self._listening: asyncio.Task[None] | None = None
 
@@ -174,8 +175,11 @@ class Successor:
 
     def _begin(self, ours: socket.socket, theirs: socket.socket) -> None:
         server, lock = self._gateway.settings.server, self._gateway.stores.lock
-        files = [self._data.file, self._admin.file, *([] if lock is None else [lock.file])]
-        send_papers(ours, Papers(str(server.listen), str(server.admin_listen)), files)
+        self._lane, lane = socket.socketpair()
+        self._lane.setblocking(False)
+        with lane:
+            files = [self._data.file, self._admin.file, lane.fileno(), *([] if lock is None else [lock.file])]
+            send_papers(ours, Papers(str(server.listen), str(server.admin_listen)), files)
         ours.setblocking(False)
         command = [*self._command, INHERIT, str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])  # noqa: S603 - our own command line
@@ -195,6 +199,16 @@ class Successor:
             raise PenstockError("the successor ended before it served; it says why itself")
         self._listening = asyncio.create_task(heir.listen(), name="successor")
 
+    def give(self, file: int) -> bool:
+        """Let it have a connection; False when it does not take it now."""
+        if self._lane is None:
+            return False
+        try:
+            socket.send_fds(self._lane, [b"."], [file])
+        except OSError:  # it has enough to do, or has ended
+            return False
+        return True
+
     async def give_up(self) -> None:
         """End it, and be as if it had never been."""
         if self._process is not None:
@@ -213,6 +227,8 @@ class Successor:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])
+        if self._lane is not None:
+            self._lane.close()
         if self._channel is not None:
             await self._channel.close()
 

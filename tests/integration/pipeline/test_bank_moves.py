@@ -7,11 +7,17 @@ import msgspec
 import pytest
 
 from penstock.clock import LoopClock
-from penstock.core.budget import Budget, Payer
+from penstock.compose import World, open_gateway
+from penstock.core.budget import Budget, Payer, Place
+from penstock.core.records import OPEN
+from penstock.core.usage import Usage
 from penstock.errors import BudgetExceeded
 from penstock.pipeline.treasury import Cost, Moved, MovedError, Treasury
+from penstock.providers.scripted import Scripted
+from penstock.server.replies import row_of
 from penstock.stores.memory_ledger import MemoryLedger
-from tests.support.house import EPOCH
+from tests.support.house import EPOCH, settings_of
+from tests.support.ledger_rows import attempt_row, exchange_row
 
 pytestmark = pytest.mark.looptime(end=1000)
 
@@ -165,3 +171,26 @@ async def test_without_a_successor_after_all_the_bank_is_where_it_was() -> None:
     old.settle("a", ALICE, EPOCH, tokens(20))
     await old.hold("b", ALICE, tokens(80), 0)
     assert used(old) == (20, 80)
+
+
+async def test_what_a_predecessor_never_told_is_found_in_the_ledger() -> None:
+    """What it had settled is posted as it stands, what it left open as after a crash, what it never began as nothing."""
+    settings = settings_of(budgets=[{"name": "all", "scope": "user", "limit": "1000 tokens", "window": "total"}])
+    (budget,) = settings.budgets
+    place = Place(budget.id, "alice", 0.0)
+    held = {id_: [(place, 100)] for id_ in ("att_settled", "att_open", "att_never")}
+    world = World(LoopClock(EPOCH), transports={"scripted": Scripted(LoopClock(EPOCH))})
+    gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
+    try:
+        await gateway.start(Moved([budget.id], [(place, 7)], held))
+        assert [(each.used, each.pending) for each in gateway.treasury.standings()] == [(7, 300)]
+        settled = {"outcome": "ok", "usage": Usage(input_miss=10, output=10)}
+        gateway.stores.ledger.append([
+            exchange_row("req_1", outcome=OPEN, owner="old", user="alice"),
+            attempt_row("att_settled", "req_1", held_tokens=100, **settled),
+            attempt_row("att_open", "req_1", outcome=OPEN, held_tokens=100, usage=Usage()),
+        ])  # fmt: skip
+        await gateway.bury(list(held))
+        assert [(each.used, each.pending) for each in gateway.treasury.standings()] == [(7 + 20 + 100, 0)]
+    finally:
+        await gateway.close()

@@ -1,6 +1,9 @@
 """The end of a server: no request is cut within the drain window, none outlives it."""
 
 import asyncio
+import os
+import socket
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -77,7 +80,7 @@ def test_who_was_not_told_that_it_was_the_last_may_ask_again() -> None:
         async with listening(cast("TinyApp", app)) as listener, connected(listener) as client:
             await client.send(GET)
             assert b"connection: close" not in await client.reader.readuntil(b"begun ")
-            drained = asyncio.ensure_future(listener.drain(5, lame_duck_s=4))
+            drained = asyncio.ensure_future(listener.drain(5))
             go_on.set()
             await client.reader.readuntil(b"0\r\n\r\n")
             await asyncio.sleep(0.1)
@@ -140,3 +143,64 @@ def test_an_address_in_use_is_named() -> None:
     with pytest.raises(ListenError, match=rf"127\.0\.0\.1:{port} is in use: .*choose another"):
         bind(Address("127.0.0.1", port))
     first.close()
+
+
+def test_idle_connections_are_given_away(both_loops: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Idle ones at once, others when their answer has ended: their clients see nothing of it, and nothing is lost."""
+
+    async def scenario() -> None:
+        old, new = TinyApp(), TinyApp()
+        bounds = replace(QUICK, header_s=5)
+        async with (
+            listening(old, bounds) as here,
+            listening(new, bounds) as there,
+            connected(here) as fresh,
+            connected(here) as idle,
+            connected(here) as busy,
+        ):
+            await idle.send(GET)
+            await idle.answer()
+            await busy.send(b"GET /stream" + HEAD + b"\r\n")
+            await busy.reader.readuntil(b"first\r\n")
+            given: list[asyncio.Task[None]] = []
+
+            def give(file: int) -> bool:
+                given.append(asyncio.ensure_future(there.adopt(socket.socket(fileno=os.dup(file)))))
+                return True
+
+            drained = asyncio.ensure_future(here.drain(5, give=give))
+            await until(lambda: len(given) == 2)
+            old.release.set()
+            await busy.reader.readuntil(b"0\r\n\r\n")
+            await asyncio.wait_for(drained, 2)
+            for client in (fresh, idle, busy):
+                await client.send(GET)
+                assert await asyncio.wait_for(client.answer(), 2) == (200, b"0")
+            assert (here.connections, there.connections) == (0, 3)
+            assert (old.paths, new.paths) == (["/x", "/stream"], ["/x"] * 3)
+
+    with asyncio.Runner(loop_factory=both_loops) as runner:
+        runner.run(scenario())
+
+
+def test_a_connection_that_nobody_takes_is_kept() -> None:
+    """It may bring its next request here, and is told that it was the last."""
+
+    async def scenario() -> None:
+        async with listening(TinyApp(), replace(QUICK, header_s=5)) as listener, connected(listener) as client:
+            await client.send(GET)
+            await client.answer()
+            asked: list[int] = []
+
+            def give(file: int) -> bool:
+                asked.append(file)
+                return False
+
+            drained = asyncio.ensure_future(listener.drain(5, give=give))
+            await until(lambda: len(asked) > 2)
+            await client.send(GET)
+            assert b"connection: close\r\n" in await asyncio.wait_for(client.rest(), 2)
+            client.writer.close()
+            await asyncio.wait_for(drained, 2)
+
+    uvloop.run(scenario())

@@ -57,8 +57,8 @@ async def pair() -> AsyncIterator[Pair]:
     """Not moved yet; the old one holds 30 of 100."""
     settings = small_settings()
     ours, theirs = socket.socketpair()
-    with bind(settings.server.listen) as data, bind(settings.server.admin_listen) as admin:
-        send_papers(ours, Papers("127.0.0.1:1", "127.0.0.1:2"), [data.fileno(), admin.fileno()])
+    with bind(settings.server.listen) as data, bind(settings.server.admin_listen) as admin, socket.socket() as lane:
+        send_papers(ours, Papers("127.0.0.1:1", "127.0.0.1:2"), [data.fileno(), admin.fileno(), lane.fileno()])
     ours.setblocking(False)
     predecessor = Predecessor.meet(theirs.detach())
     old, new = await small_gateway(settings), await small_gateway(settings)
@@ -182,9 +182,10 @@ def test_sockets_go_by_the_address_that_was_configured() -> None:
     """One that the successor's config does not name is not used; it binds its own."""
     settings = small_settings()
     ours, theirs = socket.socketpair()
-    with ours, bind(settings.server.listen) as data, bind(settings.server.admin_listen) as admin:
+    server = settings.server
+    with ours, bind(server.listen) as data, bind(server.admin_listen) as admin, socket.socket() as lane:
         port = data.getsockname()[1]
-        send_papers(ours, Papers("127.0.0.1:0", "127.0.0.1:2"), [data.fileno(), admin.fileno()])
+        send_papers(ours, Papers("127.0.0.1:0", "127.0.0.1:2"), [data.fileno(), admin.fileno(), lane.fileno()])
         predecessor = Predecessor.meet(theirs.detach())
         assert predecessor.socket_for(replace(settings.server.listen, port=3)) is None
         inherited = predecessor.socket_for(settings.server.listen)
