@@ -27,20 +27,18 @@ class Planes:
         self._data_app = data_app
         self._admin_app = admin_app
 
-    async def open(self, data: socket.socket, admin: socket.socket) -> None:
-        """Listen. Raises ListenError."""
+    async def open_data(self, sock: socket.socket) -> None:
+        """Accept clients. Raises ListenError."""
         clock, shed = self._gateway.clock, self._gateway.metrics.shed
-        await self.open_admin(admin)
-        self.data = await Listener(self._data_app, data, clock=clock, bounds=_data_bounds(), on_refusal=shed).start()
+        self.data = await Listener(self._data_app, sock, clock=clock, bounds=_data_bounds(), on_refusal=shed).start()
 
     async def open_admin(self, sock: socket.socket) -> None:
-        """Listen, after ``close_admin`` again."""
+        """Accept operators, after ``close_admin`` again. Raises ListenError."""
         self.admin = await Listener(self._admin_app, sock, clock=self._gateway.clock, bounds=ADMIN_BOUNDS).start()
 
     async def close_admin(self, within_s: float) -> None:
         """Answer what operators have asked, and listen no more."""
-        if hasattr(self, "admin"):
-            await self.admin.drain(within_s)
+        await self.admin.drain(within_s)
 
 
 def _data_bounds() -> Bounds:

@@ -73,7 +73,7 @@ async def serve(
     server = gateway.settings.server
     async with AsyncExitStack() as last, AsyncExitStack() as before:
         before.push_async_callback(gateway.close)
-        sockets = [_socket(address, predecessor, last) for address in (server.listen, server.admin_listen)]
+        data, admin = (_socket(address, predecessor, last) for address in (server.listen, server.admin_listen))
         await _refuse_open_doors(gateway)
         if predecessor is None:
             await gateway.start()
@@ -82,8 +82,9 @@ async def serve(
             await gateway.start(await predecessor.wait())
             predecessor.follow(gateway)
         planes = Planes(gateway, data_app, admin_app)
+        await planes.open_admin(admin)
         last.push_async_callback(planes.close_admin, ADMIN_DRAIN_S)
-        await planes.open(*sockets)
+        await planes.open_data(data)
         if predecessor is not None:
             predecessor.take_connections(planes.data)
         phase.listening = True
