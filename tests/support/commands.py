@@ -93,14 +93,15 @@ def listening_server(place: Place) -> Iterator[Server]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            made.asked.append((self.command, self.path, msgspec.json.decode(body), self.headers["authorization"]))
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            asked = msgspec.json.decode(body or b"null")
+            made.asked.append((self.command, self.path, asked, self.headers["authorization"]))
             self.send_response(made.status)
             self.send_header("content-length", str(len(made.answer)))
             self.end_headers()
             self.wfile.write(made.answer)
 
-        do_PUT = do_DELETE = do_POST  # noqa: N815 - the base class looks them up by these names
+        do_GET = do_PUT = do_DELETE = do_POST  # noqa: N815 - the base class looks them up by these names
 
         def log_message(self, *_arguments: object) -> None:
             """Quietly."""

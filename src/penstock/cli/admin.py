@@ -1,4 +1,4 @@
-"""The admin API of a running server, for commands that write: what it changes, it knows at once."""
+"""The admin API of a running server, for commands that write (what it changes, it knows at once) or watch it."""
 
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Final
@@ -28,23 +28,25 @@ class NoToken(click.ClickException):
 class AdminClient:
     """Asks the server of these settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_s: float = _TIMEOUT_S) -> None:
+        """``timeout_s``: how long it may be silent."""
         address = settings.server.admin_listen
         self._host, self._port = _WILDCARDS.get(address.host, address.host), address.port
         self._token = settings.server.admin_token
+        self._timeout_s = timeout_s
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """The server's JSON answer. Raises NoServer, NoToken; BadInput for an order that is wrong.
 
         Raises ClickException when it refuses for another reason, or is no Penstock.
         """
-        connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        connection = HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         try:
             connection.connect()
         except OSError as error:
             raise NoServer(str(error)) from error
         try:
-            connection.request(method, path, msgspec.json.encode(body), self._headers())
+            connection.request(method, path, None if method == "GET" else msgspec.json.encode(body), self._headers())
             return self._answer(connection.getresponse())
         except (OSError, HTTPException) as error:
             raise click.ClickException(f"the server at {self._host}:{self._port} did not answer: {error}") from error

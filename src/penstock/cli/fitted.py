@@ -19,7 +19,7 @@ WHOLE: Final = 26
 _FOLDED: Final = 18
 """The narrowest a column of longer text may become."""
 
-_GAP: Final = 2
+GAP: Final = 2
 """Between columns."""
 
 
@@ -62,7 +62,7 @@ def print_fitted(console: Console, columns: Sequence[Column], title: str, minor:
         if column is not None:
             shown.remove(column)
             dropped.append(column)
-        if sum(each.narrowest + _GAP for each in shown) - _GAP <= console.width:
+        if sum(each.narrowest + GAP for each in shown) - GAP <= console.width:
             console.print(_table(shown, title))
             _print_dropped(console, dropped)
             return
@@ -73,7 +73,7 @@ def _table(columns: Sequence[Column], title: str) -> Table:
     with_foot = any(column.foot for column in columns)
     table = Table(
         title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
-        show_edge=False, padding=(0, _GAP - 1, 0, 0),
+        show_edge=False, padding=(0, GAP - 1, 0, 0),
         show_footer=with_foot, footer_style="bold", header_style="bold",
     )  # fmt: skip
     for column in columns:

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "budgets": "How much of each budget is used, and setting them.",
     "cache": "Look at the cache, or empty it.",
     "prices": "The price book: what a model costs, and since when.",
+    "top": "What the gateway does now, live.",
 }
 """Command -> what it does. The command is the object of its name in the module of its name."""
 

@@ -28,7 +28,8 @@ ADMIN_PATHS = [
     ("GET", "/admin/spend"), ("GET", "/admin/keys"), ("POST", "/admin/keys"), ("DELETE", "/admin/keys/x"),
     ("GET", "/admin/budgets"), ("PUT", "/admin/budgets/x"), ("DELETE", "/admin/budgets/x"),
     ("GET", "/admin/cache"), ("POST", "/admin/cache/purge"), ("GET", "/admin/config"), ("POST", "/admin/reload"),
-    ("GET", "/admin/exchanges/x"), ("GET", "/admin"), ("GET", "/admin/unknown"),
+    ("GET", "/admin/exchanges/x"), ("GET", "/admin/fleet"), ("GET", "/admin/plan"),
+    ("GET", "/admin"), ("GET", "/admin/unknown"),
 ]  # fmt: skip
 
 
