@@ -54,6 +54,8 @@ class ServerSettings:
     drain_s: float
     trusted_proxies: tuple[str, ...]
     cors: tuple[str, ...]
+    edges: frozenset[str] = frozenset()
+    """Names of the keys of other Penstocks, which say for whom they ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class ProviderSettings:
     """Calls in flight that the account allows per model; None = as the kind says, else unknown."""
     probe_s: float = 0
     """How often it is asked whether it is back, while it is out; 0 = never."""
+    charged_elsewhere: bool = False
+    """It is a Penstock, our centre: its ledger is charged, ours is not."""
+    sync_s: float = 0
+    """How often changed answers are pulled from a centre; 0 = never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +115,12 @@ class DeploymentSettings:
     """Lower first."""
     concurrency: int | None = None
     """Calls in flight that its account is known to allow for it."""
+    id: str = field(init=False)
+    """``provider/model``: the label of metrics, headers and the ledger."""
 
-    @property
-    def id(self) -> str:
-        """``provider/model``: the label of metrics, headers and the ledger."""
-        return f"{self.provider.name}/{self.model}"
+    def __post_init__(self) -> None:
+        """Name it."""
+        object.__setattr__(self, "id", f"{self.provider.name}/{self.model}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,4 +273,6 @@ class Settings:
     """What a prompt is held as: ``bytes`` (a true bound) or ``calibrated`` (by what was observed)."""
     regions: RegionSettings = RegionSettings()
     sensitive: SensitiveSettings = SensitiveSettings()
+    takes_models: bool = False
+    """The file names no models, so those that a centre offers are served too."""
     warnings: tuple[str, ...] = ()

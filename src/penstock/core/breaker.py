@@ -113,15 +113,21 @@ class Breaker:
 
     def allows(self, now: float) -> bool:
         """Whether a call may be planned here. Takes nothing: ``admit`` does, when the call is made."""
+        if self._state is State.CLOSED:
+            return True
         state = self.state(now)
         return state is State.CLOSED or (state is State.HALF_OPEN and now >= self._until)
 
     def until(self, now: float) -> float | None:
         """When it allows a call again, at the latest; None when it does now."""
+        if self._state is State.CLOSED:
+            return None
         return None if self.allows(now) else self._until
 
     def admit(self, now: float) -> bool:
         """Note that a call is made. False when it may not be: half-open, another has the place by now."""
+        if self._state is State.CLOSED:
+            return True
         if not self.allows(now):
             return False
         if self._state is State.HALF_OPEN:
