@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from penstock.clock import LoopClock
-from penstock.providers.play import SSE
+from penstock.providers.play import SSE, Pause
 from penstock.providers.scripted import Script
 from tests.support.fleet import NO_SHARING, ask_all, called, model, open_fleet, pour, provider, served, state
 from tests.support.house import END_S, EPOCH, chat, message, settings_of
@@ -172,6 +172,18 @@ async def test_a_slow_one_is_out_within_two_seconds(healthy_s: float) -> None:
         assert state(house, "a").state in {"open", "half_open"}
         assert [state(house, name).state for name in "bc"] == ["closed", "closed"]
         assert called(house)[-8:].count("a") <= 1
+
+
+async def test_a_late_beginning_counts_though_nobody_saw_it_being_late() -> None:
+    """It began between two looks."""
+    async with open_fleet("ab", watched=False) as house:
+        house.upstream.reply(after_s=0.02).forever()
+        await ask_all(house, 100, gap_s=0.02, stream=True)
+        house.gateway.standing.fleet.watch()
+        house.upstream.at("a").reply(after_s=0.4).forever()
+        house.upstream.at("b").reply(after_s=0.02).forever()
+        await ask_all(house, 40, gap_s=0.05, stream=True)
+        assert state(house, "a").state != "closed"
 
 
 async def test_a_slow_account_is_not_refused() -> None:
@@ -360,6 +372,15 @@ async def test_the_last_one_standing_is_treated_as_alone() -> None:
             house.upstream.at("a").fail(503).reply()
         await ask_all(house, 40, gap_s=0.01)
         assert called(house).count("a") == 41
+
+
+async def test_who_is_left_alone_while_its_calls_are_under_way_is_judged_as_such() -> None:
+    """When they were planned another could have taken them; when they fail it is out."""
+    async with open_fleet("ab", retry={"attempts": 1}) as house:
+        house.upstream.at("a").raw(Pause(0.5), status=402).forever()
+        house.upstream.at("b").raw(Pause(1), status=503).forever()
+        await ask_all(house, 8, gap_s=0.01)
+        assert (state(house, "a").state, state(house, "b").state) == ("account_open", "closed")
 
 
 # --- what outlives, what is given back
