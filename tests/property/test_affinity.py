@@ -1,6 +1,7 @@
 """Prefix affinity: conversations stay where their beginning is warm, and no node gets more than its share for it."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -161,3 +162,15 @@ def test_what_was_not_seen_for_longest_is_forgotten() -> None:
     for _ in range(3):
         assert balance.pick(two, prefixes_of(b"z")) == 1
     assert balance.pick(two, prefixes_of(b"y")) == 0
+
+
+def test_a_copy_goes_on_alike_and_apart() -> None:
+    """It says what the first would say, and what it learns it learns alone."""
+    first, loads = PrefixAffinity(), [Load("a", 1), Load("b", 1), Load("c", 1)]
+    for number in range(20):
+        first.pick(loads, Asker(prefixes=[b"%d" % (number % 7)]))
+    askers = [Asker(prefixes=[b"%d" % number]) for number in range(10)]
+    copy, again = deepcopy(first), deepcopy(first)
+    said = [copy.pick(loads, asker) for asker in askers]
+    assert said == [again.pick(loads, asker) for asker in askers]
+    assert said == [first.pick(loads, asker) for asker in askers], "two copies have learned, and it has not"

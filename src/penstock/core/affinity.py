@@ -41,6 +41,12 @@ class PrefixAffinity:
         """In requests times the weight of all: what smooth weighted calls the standing."""
         self._picks = 0
 
+    def __deepcopy__(self, _memo: object) -> "PrefixAffinity":
+        """Another with the same memory; what is remembered is never changed in place, so both may hold it."""
+        other = PrefixAffinity(cap=self._extra + 1, remembered=self._remembered)
+        other._seen, other._behind, other._picks = self._seen.copy(), self._behind.copy(), self._picks  # noqa: SLF001
+        return other
+
     def pick(self, loads: Sequence[Load], asker: Asker) -> int:
         """The one that saw the longest beginning of this prompt and is not too far ahead; it is remembered."""
         weights = _not_swamped(loads)
