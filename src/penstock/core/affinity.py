@@ -44,7 +44,7 @@ class PrefixAffinity:
     def __deepcopy__(self, _memo: object) -> "PrefixAffinity":
         """Another with the same memory; what is remembered is never changed in place, so both may hold it."""
         other = PrefixAffinity(cap=self._extra + 1, remembered=self._remembered)
-        other._seen, other._behind, other._picks = self._seen.copy(), self._behind.copy(), self._picks  # noqa: SLF001
+        other._seen, other._behind, other._picks = self._seen.copy(), self._behind.copy(), self._picks
         return other
 
     def pick(self, loads: Sequence[Load], asker: Asker) -> int:
