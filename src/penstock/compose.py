@@ -19,6 +19,7 @@ from penstock.core.budget_report import used_ratios
 from penstock.core.pricebook import PriceBook
 from penstock.core.reconcile import Balance
 from penstock.core.records import OPEN, ExchangeRow, LedgerRow
+from penstock.core.regions import WELL_FOR_S
 from penstock.core.retry import RetryBudget
 from penstock.core.routing import Plan
 from penstock.errors import ConfigError
@@ -79,6 +80,8 @@ class World:
     """Where a test ends the process."""
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """Exact prompt tokens, by provider kind."""
+    region_well_for_s: float = WELL_FOR_S
+    """How long a region that was out has to be well before it is failed back to."""
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ def _standing(settings: Settings, world: World) -> Standing:
         budget=RetryBudget(settings.retry.budget),
         gate=Gate(world.clock, settings.limits),
         fleet=fleet,
-        geography=Geography(world.clock, fleet, settings.regions),
+        geography=Geography(world.clock, fleet, settings.regions, well_for_s=world.region_well_for_s),
     )
 
 

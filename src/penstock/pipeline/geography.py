@@ -10,7 +10,7 @@ from math import inf
 from typing import Final
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, RegionSettings
-from penstock.core.regions import MeasuredOrder, Networks, Recovery, rank_regions
+from penstock.core.regions import WELL_FOR_S, MeasuredOrder, Networks, Recovery, rank_regions
 from penstock.core.routing import Tier
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.fleet import Fleet
@@ -25,9 +25,11 @@ TierOf = Callable[[DeploymentSettings], Tier]
 class Geography:
     """The regions of callers and of models."""
 
-    def __init__(self, clock: Clock, fleet: Fleet, settings: RegionSettings) -> None:
+    def __init__(self, clock: Clock, fleet: Fleet, settings: RegionSettings, *, well_for_s: float = WELL_FOR_S) -> None:
+        """``well_for_s``: how long a region that was out has to be well before it is failed back to."""
         self._clock = clock
         self._fleet = fleet
+        self._well_for_s = well_for_s
         self._recoveries: dict[str, Recovery] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], MeasuredOrder] = {}
         self._explored: dict[tuple[str, str], float] = {}
@@ -70,7 +72,7 @@ class Geography:
 
     def _held(self, model: ModelSettings, regions: Sequence[str], now: float) -> frozenset[str]:
         """The regions that are not failed back to yet."""
-        recovery = self._recoveries.setdefault(model.alias_of or model.name, Recovery())
+        recovery = self._recoveries.setdefault(model.alias_of or model.name, Recovery(self._well_for_s))
         for region in regions:
             up = any(self._fleet.is_well(each) for each in model.deployments if each.region == region)
             recovery.see(region, up=up, now=now)
