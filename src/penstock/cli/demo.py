@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import uvloop
@@ -19,10 +20,14 @@ from rich.console import Console, RenderableType
 
 from penstock.cli.demo_display import Progress, capture, result
 from penstock.cli.demo_gateway import CONFIG_FILE, MODEL, DemoGateway, demo_settings, serving
+from penstock.cli.demo_regions import Options as RegionsOptions
+from penstock.cli.demo_regions import run_regions
 from penstock.cli.demo_report import Leg, by_lever
 from penstock.cli.demo_traffic import DIALECT, Way, body_of, play
 from penstock.cli.demo_workload import Ask, load_languages, workload
+from penstock.cli.output import format_option
 from penstock.clock import SystemClock, SystemRng
+from penstock.compose import World
 from penstock.observe.logs import configure_logs
 from penstock.ports import Clock, Transport, UpstreamCall
 from penstock.providers.http import HttpTransport
@@ -39,6 +44,8 @@ LOOK_S = 0.5
 
 
 PORT = click.IntRange(1, 65535)
+_WITH_REGIONS = {"seconds": "--seconds", "format_": "--format"}
+_WITHOUT_REGIONS = {"requests": "--requests", "serve": "--serve/--no-serve"}
 
 
 def _picture(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -76,22 +83,52 @@ class Options:
     callback=_picture,
     help="Also write the result as a picture.",
 )
-def demo(
-    *, port: int, admin_port: int | None, requests: int, speed: float, seed: int, serve: bool, svg: Path | None
-) -> None:
+@click.option("--regions", is_flag=True, help="See an outage instead: one of two regions is killed, and comes back.")
+@click.option(
+    "--seconds",
+    default=55.0,
+    show_default=True,
+    type=click.FloatRange(5, 60),
+    help="With --regions: about how long it takes; at most half as much again.",
+)
+@format_option
+@click.pass_context
+def demo(context: click.Context, /, *, regions: bool, admin_port: int | None, **given: Any) -> None:
     """See what it saves: simulated traffic, no key, no network.
 
     A help desk's questions, two of five asked before, are sent through the gateway and, for comparison, straight to the
     same simulated provider. Then come the bill before and after, and what that makes of a month.
+
+    With --regions, clients of two regions ask at a steady rate, one region is killed and comes back: what do the
+    clients see of it?
     """
-    options = Options(port, admin_port or port + 1, requests, speed, seed, serve, svg)
-    configure_logs(level=logging.ERROR)
+    _refuse_idle(context, regions=regions)
+    given["admin_port"] = admin_port or given["port"] + 1
+    configure_logs(level=logging.CRITICAL if regions else logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="penstock-demo-") as directory:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(run(options, Path(directory), Console()))
+                runner.run(_run(given, Path(directory), regions=regions))
         except ListenError as error:
             raise click.ClickException(f"{error} (--port, --admin-port)") from None
+
+
+def _refuse_idle(context: click.Context, *, regions: bool) -> None:
+    """Raises UsageError for an option that would do nothing."""
+    for name, option in _WITHOUT_REGIONS.items() if regions else _WITH_REGIONS.items():
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} does nothing {'with' if regions else 'without'} --regions")
+
+
+def _run(given: Mapping[str, Any], directory: Path, *, regions: bool) -> Coroutine[Any, Any, None]:
+    """The one or the other demo."""
+    if regions:
+        return run_regions(RegionsOptions(**_of(RegionsOptions, given)), directory, Console())
+    return run(Options(**_of(Options, given)), directory, Console())
+
+
+def _of(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: given[each.name] for each in fields(options)}
 
 
 async def run(options: Options, directory: Path, console: Console) -> None:
@@ -101,7 +138,8 @@ async def run(options: Options, directory: Path, console: Console) -> None:
     """
     clock = SystemClock()
     settings = demo_settings(directory, options.port, options.admin_port)
-    async with serving(settings, simulated(options, clock), clock, options.seed) as gateway:
+    world = World(clock=clock, rng=SystemRng(options.seed), transports={"sim": simulated(options, clock)})
+    async with serving(settings, world) as gateway:
         shown = asyncio.create_task(show(options, gateway, clock, console))
         await asyncio.wait([shown, gateway.served], return_when=asyncio.FIRST_COMPLETED)
         if not shown.done():

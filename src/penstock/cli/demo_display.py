@@ -125,11 +125,11 @@ def month_text(found: Month) -> Text:
     )
 
 
-def capture(path: Path, draw: Callable[[Console], None]) -> None:
+def capture(path: Path, draw: Callable[[Console], None], title: str = "penstock demo") -> None:
     """Write what ``draw`` prints as a picture (SVG) that loads nothing from anywhere."""
     console = Console(
         record=True, width=CAPTURE_COLUMNS, force_terminal=True, color_system="truecolor", file=StringIO()
     )
     draw(console)
-    picture = console.export_svg(title="penstock demo")
+    picture = console.export_svg(title=title)
     path.write_text(_WEB_FONT.sub("", picture), "utf-8")

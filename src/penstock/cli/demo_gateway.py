@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from penstock.clock import SystemRng
 from penstock.compose import Gateway, World, open_gateway
 from penstock.config.load import load
 from penstock.config.settings import DeploymentSettings, Settings
 from penstock.core.usage import Usage
 from penstock.pipeline.accounts import Accounts
-from penstock.ports import Clock, SpendQuery, SpendRow, Transport
+from penstock.ports import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS
 from penstock.server.admin_api import admin_app
 from penstock.server.app import DataPlane
@@ -112,12 +111,8 @@ def demo_settings(directory: Path, port: int, admin_port: int) -> Settings:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, provider: Transport, clock: Clock, seed: int) -> AsyncIterator[DemoGateway]:
-    """The gateway as ``penstock serve`` runs it, with ``provider`` as what the kind ``sim`` sends to.
-
-    Raises ListenError, StoreError.
-    """
-    world = World(clock=clock, rng=SystemRng(seed), transports={"sim": provider})
+async def serving(settings: Settings, world: World) -> AsyncIterator[DemoGateway]:
+    """The gateway as ``penstock serve`` runs it, in ``world``. Raises ListenError, StoreError."""
     gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
     phase = Phase()
     planes = DataPlane(gateway), admin_app(gateway, phase, lambda: settings)
@@ -125,11 +120,11 @@ async def serving(settings: Settings, provider: Transport, clock: Clock, seed: i
         serve(gateway, *planes, phase=phase, load_settings=lambda: settings, banner=StringIO())
     )
     while not phase.listening and not served.done():
-        await clock.sleep(_LOOK_S)
+        await world.clock.sleep(_LOOK_S)
     if served.done():
         await served
     try:
-        yield DemoGateway(gateway, served, clock.now())
+        yield DemoGateway(gateway, served, world.clock.now())
     finally:
         if not served.done():
             signal.raise_signal(signal.SIGTERM)
