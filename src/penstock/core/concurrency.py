@@ -4,7 +4,7 @@ Both count calls in flight and never fall below one. Times are monotonic seconds
 """
 
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 CUT: Final = 0.9
 """What is left after a refusal."""
@@ -66,15 +66,22 @@ class AccountShare:
         self._rises_from = now + min(retry_after_s or 0.0, LONGEST_PAUSE_S)
 
 
-ENOUGH: Final = 16
-"""Samples of a window that lasted at least ``SHORTEST_S``; a window of ``LONGEST_S`` needs ``FEW`` only."""
-FEW: Final = 8
+class Sense(NamedTuple):
+    """How a wait is read. ``tolerance``: waiting up to so many times the floor is no queue."""
+
+    tolerance: float
+    enough: int
+    """Samples of a window that lasted at least ``SHORTEST_S``; one of ``longest_s`` needs half of them only."""
+    longest_s: float
+
+
+FIRST_BYTES: Final = Sense(1.25, 16, 2.0)
+"""Enough to keep a server busy, too little to be felt."""
+WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0)
+"""They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
 SHORTEST_S: Final = 0.1
-LONGEST_S: Final = 2.0
 LOW: Final = 8
 """Of a window's waits, in order of size, the one at this part counts."""
-TOLERANCE: Final = 1.25
-"""Waiting up to so many times the floor is no queue: enough to keep a server busy, too little to be felt."""
 SLACK_S: Final = 0.02
 EVIDENCE: Final = 2.0
 EVIDENCE_SHARE: Final = 0.05
@@ -92,15 +99,21 @@ DOUBT: Final = 0.5
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
 AS_LONG: Final = 0.9
+REACH: Final = 2.0
+"""So many times what it has borne without a queue may be tried: that bounds the first seconds of an overload."""
+ALWAYS_TRIED: Final = 32
+"""So many may be tried at once whatever it has borne."""
+FORGET_S: Final = 600.0
+"""What it has borne counts for half after so long, unless it does so again."""
 
 
 class AdaptiveLimit:
-    """What one server (a deployment, or this process) bears: calls in flight until they begin to queue there.
+    """What one server bears: calls in flight until they begin to queue there.
 
-    The signal is the wait before a call is *begun* to be answered: the first byte of streamed calls at a deployment,
-    and for the gateway the delay of our own event loop, once per request. Not the whole time: an answer of an
-    LLM takes as long as it is, so a longer answer would look like a slower server. A queue delays every call alike,
-    long prompts only some, so of each window the lowest eighth counts, against a floor learned over the long term.
+    The signal is the wait before a call is *begun* to be answered: the first byte of streamed calls. Whole answers give
+    none but their whole time, which is as long as they are; they are read with more care (``WHOLE_ANSWERS``). A queue
+    delays every call alike, long prompts only some, so of each window the lowest eighth counts, against a floor learned
+    over the long term.
 
     How much to take back is not guessed: what waits in the server is the rate of first bytes x the wait beyond the
     floor (Little's law). The limit is set to what was in flight without them, in one step, and since a late
@@ -109,13 +122,15 @@ class AdaptiveLimit:
 
     If the wait does not fall although fewer calls are in flight, they are not the cause (a slower model, longer
     prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. It starts at
-    ``most``: without evidence nobody waits, and a cut is one step.
+    ``most``: without evidence nobody waits. From then on it is never above ``REACH`` times what has been borne, so
+    that a sudden overload is not all sent before its first call is late; each window that bears it doubles that.
     """
 
-    def __init__(self, least: int, most: int) -> None:
+    def __init__(self, least: int, most: int, sense: Sense = FIRST_BYTES) -> None:
         """``least`` and ``most`` calls in flight, 1 <= least <= most."""
         self.least = least
         self.most = most
+        self._sense = sense
         self._limit = float(most)
         self._changed_at = self._cut_at = -inf
         self._floor_s = inf
@@ -126,11 +141,14 @@ class AdaptiveLimit:
         self._doubt = 0.0
         self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
+        self._borne = inf
+        self._borne_at = -inf
 
     @property
     def limit(self) -> int:
         """Calls in flight that it bears."""
-        return int(min(max(self._limit, self.least), self.most))
+        reach = max(float(ALWAYS_TRIED), REACH * self._borne)
+        return int(min(max(min(self._limit, reach), self.least), self.most))
 
     def allows(self, in_flight: int) -> bool:
         """Whether one more may be sent beside those."""
@@ -141,11 +159,16 @@ class AdaptiveLimit:
         if not self._samples:
             self._began = now
         self._samples.append((wait_s, in_flight))
-        lasted_s, count = now - self._began, len(self._samples)
-        if (count >= ENOUGH and lasted_s >= SHORTEST_S) or (count >= FEW and lasted_s >= LONGEST_S):
-            wait_s, in_flight = sorted(self._samples)[count // LOW]
-            self._samples = []
-            self._judge(wait_s, in_flight, (count - 1) / lasted_s, now)
+        lasted_s, count, sense = now - self._began, len(self._samples), self._sense
+        if (count >= sense.enough and lasted_s >= SHORTEST_S) or (
+            2 * count >= sense.enough and lasted_s >= sense.longest_s
+        ):
+            self._close(now)
+
+    def look(self, now: float) -> None:
+        """Time has passed: a window with enough samples need not wait for one more to be closed."""
+        if len(self._samples) >= self._sense.enough and now - self._began >= SHORTEST_S:
+            self._close(now)
 
     def refused(self, in_flight: int, sent_at: float, now: float) -> None:
         """The server refused a call for overload (503, 529); once per round trip this says: fewer."""
@@ -153,18 +176,29 @@ class AdaptiveLimit:
             self._cut_at = now
             self._set(CUT * min(self._limit, in_flight), now)
 
-    def _judge(self, wait_s: float, in_flight: int, rate: float, now: float) -> None:
-        """What a window of samples says: the wait, how many were in flight with it, first bytes per second."""
+    def _close(self, now: float) -> None:
+        """Judge the window and begin another."""
+        samples, self._samples = sorted(self._samples), []
+        count = len(samples)
+        wait_s, in_flight = samples[count // LOW]
+        if self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
+            self._bear(max(in_flight for _, in_flight in samples), now)
+
+    def _judge(self, wait_s: float, in_flight: int, rate: float, now: float) -> bool:
+        """What a window of samples says: the wait, how many were in flight with it, first bytes per second.
+
+        True when nobody waited.
+        """
         if wait_s < self._floor_s:
             self._floor_s = wait_s if self._floor_s == inf else self._floor_s + SINK * (wait_s - self._floor_s)
-        allowed_s = (TOLERANCE + self._doubt) * self._floor_s + SLACK_S
-        in_use = in_flight >= IN_USE * self._limit
+        allowed_s = (self._sense.tolerance + self._doubt) * self._floor_s + SLACK_S
+        in_use = in_flight >= IN_USE * self.limit
         queued = rate * (wait_s - self._floor_s)
         if wait_s > allowed_s and queued >= max(EVIDENCE, EVIDENCE_SHARE * in_flight):
             if self._suspected:
                 self._cut(in_flight, wait_s, in_flight - rate * (wait_s - allowed_s), now)
             self._suspected = True
-            return
+            return False
         self._queued, self._suspected = None, False
         if not in_use:
             self._floor_s += DRIFT * (wait_s - self._floor_s)
@@ -172,6 +206,12 @@ class AdaptiveLimit:
         elif self._began - wait_s > self._changed_at:  # this was sent under the present limit
             self._set(self._limit + max(1.0, self._growth * self._limit), now)
             self._growth = min(2 * self._growth, GROWTH_MOST)
+        return True
+
+    def _bear(self, in_flight: int, now: float) -> None:
+        """So many were in flight, and none waited."""
+        faded = self._borne * 0.5 ** ((now - self._borne_at) / FORGET_S) if self._borne < inf else 0.0
+        self._borne, self._borne_at = max(faded, in_flight), now
 
     def _cut(self, in_flight: int, wait_s: float, bears: float, now: float) -> None:
         """Take the queue out of flight, unless a smaller number has shown that it is none."""
@@ -191,3 +231,48 @@ class AdaptiveLimit:
     def _set(self, limit: float, now: float) -> None:
         self._limit = min(max(limit, float(self.least)), float(self.most))
         self._changed_at = now
+
+
+HEARD_S: Final = 30.0
+"""A kind of call of which nothing was heard for so long does not bind: what it taught may be over."""
+
+
+class Capacity:
+    """What a deployment bears, as its streams and its whole answers tell, each by its own sense."""
+
+    def __init__(self, least: int, most: int) -> None:
+        """``least`` and ``most`` calls in flight, 1 <= least <= most."""
+        self._streams = AdaptiveLimit(least, most)
+        self._wholes = AdaptiveLimit(least, most, WHOLE_ANSWERS)
+        self._heard: dict[AdaptiveLimit, float] = {}
+        self._binding: tuple[AdaptiveLimit, ...] = (self._streams, self._wholes)
+
+    @property
+    def limit(self) -> int:
+        """Calls in flight that it bears."""
+        return min([each.limit for each in self._binding])
+
+    def allows(self, in_flight: int) -> bool:
+        """Whether one more may be sent beside those."""
+        return in_flight < self.limit
+
+    def began(self, wait_s: float, in_flight: int, now: float) -> None:
+        """A stream began after ``wait_s``; ``in_flight``: with it, when it was sent."""
+        self._hear(self._streams, wait_s, in_flight, now)
+
+    def answered(self, took_s: float, in_flight: int, now: float) -> None:
+        """A whole answer came."""
+        self._hear(self._wholes, took_s, in_flight, now)
+
+    def look(self, now: float) -> None:
+        """Time has passed."""
+        for each in self._heard:
+            each.look(now)
+        recent = tuple(each for each, heard_at in self._heard.items() if now - heard_at < HEARD_S)
+        self._binding = recent or self._binding
+
+    def _hear(self, limit: AdaptiveLimit, wait_s: float, in_flight: int, now: float) -> None:
+        if limit not in self._binding:
+            self._binding = (*self._binding, limit)
+        self._heard[limit] = now
+        limit.observe(wait_s, in_flight, now)

@@ -13,7 +13,7 @@ from typing import Final
 
 from penstock.config.settings import DeploymentSettings, LimitSettings, ProviderSettings
 from penstock.core.breaker import ACCOUNT, DEPLOYMENT, Blame, Breaker, State, blame, is_slow
-from penstock.core.concurrency import AccountShare, AdaptiveLimit
+from penstock.core.concurrency import AccountShare, Capacity
 from penstock.core.latency import Quantile, Smoothed
 from penstock.core.load import Load
 from penstock.errors import PenstockError, UpstreamError
@@ -57,13 +57,11 @@ class Member:
     """One deployment."""
 
     __slots__ = (
-        "_first_byte", "_quantile", "_whole", "account", "breaker", "deployment", "id", "in_flight", "limit", "seekers",
-        "share", "silent", "usual_s",
+        "_first_byte", "_lengths", "_quantile", "_whole", "account", "breaker", "call_s", "deployment", "id",
+        "in_flight", "limit", "seekers", "share", "silent", "usual_s",
     )  # fmt: skip
 
-    def __init__(
-        self, deployment: DeploymentSettings, account: Account, share: AccountShare, limit: AdaptiveLimit
-    ) -> None:
+    def __init__(self, deployment: DeploymentSettings, account: Account, share: AccountShare, limit: Capacity) -> None:
         self.id = deployment.id
         self.deployment = deployment
         self.account = account
@@ -77,9 +75,12 @@ class Member:
         """Who waits for a seat here, or at others too; whose turn is next comes first."""
         self.usual_s: float | None = None
         """The P95 of the first bytes of its streams; None = too few are known."""
+        self.call_s: float | None = None
+        """How long half of its calls take at most, to their last byte; None = too few are known."""
         self._first_byte = Smoothed()
         self._whole = Smoothed()
         self._quantile = Quantile()
+        self._lengths = Quantile()
 
     def follow(self, deployment: DeploymentSettings) -> None:
         """Go by these settings; what is known of it stays."""
@@ -100,11 +101,16 @@ class Member:
         """A stream gave its first data. ``in_flight``: with it, when it was sent."""
         self._first_byte.observe(waited_s, now)
         self._quantile.observe(waited_s, now)
-        self.limit.observe(waited_s, in_flight, now)
+        self.limit.began(waited_s, in_flight, now)
 
-    def answered(self, took_s: float, now: float) -> None:
-        """A whole answer came."""
+    def answered(self, took_s: float, in_flight: int, now: float) -> None:
+        """A whole answer came. ``in_flight``: likewise."""
         self._whole.observe(took_s, now)
+        self.limit.answered(took_s, in_flight, now)
+
+    def ended(self, took_s: float, now: float) -> None:
+        """A call ended well."""
+        self._lengths.observe(took_s, now)
 
     def latency_s(self, now: float) -> float | None:
         """To the first byte; where nobody asks for streams, to the whole answer; None = not known."""
@@ -114,6 +120,8 @@ class Member:
     def learn(self, now: float) -> None:
         """Work out what is usual."""
         self.usual_s = self._quantile.value(USUAL, now)
+        self.call_s = self._lengths.value(0.5, now)
+        self.limit.look(now)
 
 
 def _back_in_s(breaker: Breaker, now: float) -> float | None:
@@ -161,7 +169,7 @@ class Seat:
     def answer(self) -> None:
         """A whole answer is there."""
         now = self._fleet.clock.monotonic()
-        self._member.answered(now - self._sent_at, now)
+        self._member.answered(now - self._sent_at, self._beside, now)
 
     def watch(self, now: float) -> None:
         """Told from time to time until the stream begins: silence counts before it ends."""
@@ -186,6 +194,8 @@ class Seat:
         member.in_flight -= 1
         member.share.leave()
         well = error is None and not ours
+        if well:
+            member.ended(now - self._sent_at, now)
         self._judge(member.account.breaker, now, well=well, failed=blamed is Blame.ACCOUNT)
         self._judge(member.breaker, now, well=well and not self._slow, failed=blamed is Blame.DEPLOYMENT)
         self._fleet.freed(member)
@@ -231,6 +241,11 @@ class Seekers:
         """How many are on their way to a seat at these, from other lines too."""
         lines = {seekers.line for member in self.members for seekers in member.seekers}
         return sum(line.coming for line in lines)
+
+    @property
+    def call_s(self) -> float | None:
+        """How long calls there usually take, None = nobody knows."""
+        return max((member.call_s for member in self.members if member.call_s is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +387,7 @@ class Fleet:
         """Return when a seat at one of these may be free. Raises Saturated: ``most_s`` from now at the latest."""
         ids = _ids(deployments)
         seekers = self._seekers.get(ids) or self._seekers.setdefault(ids, self._gather(deployments))
+        seekers.line.expect(seekers.call_s)
         await seekers.line.wait(tenant, batch=batch, most_s=most_s)
         self.clock.later(0.0, self._call_all)  # by then it has a seat, or wants none: the others may have what is left
 
@@ -451,8 +467,8 @@ class Fleet:
         )
 
 
-def _adaptive(limits: LimitSettings) -> AdaptiveLimit:
-    return AdaptiveLimit(LEAST, max(LEAST, limits.max_concurrency))
+def _adaptive(limits: LimitSettings) -> Capacity:
+    return Capacity(LEAST, max(LEAST, limits.max_concurrency))
 
 
 def _ids(deployments: Sequence[DeploymentSettings]) -> tuple[str, ...]:

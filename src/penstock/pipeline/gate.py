@@ -8,7 +8,8 @@ from math import inf
 from typing import Final
 
 from penstock.config.settings import LimitSettings
-from penstock.core.concurrency import AdaptiveLimit
+from penstock.core.latency import Smoothed
+from penstock.core.loop_limit import LoopLimit
 from penstock.pipeline.line import Line
 from penstock.ports import Clock, Timer
 
@@ -27,7 +28,7 @@ class Gate:
         self._line = Line(clock, limits, "the gateway has all the requests it can serve", self.leave)
         self._timer: Timer | None = None
         self._due = 0.0
-        self._lag_s = 0.0
+        self._usual = Smoothed()
         self._limits = limits
         self._adaptive = _adaptive(limits)
 
@@ -57,14 +58,16 @@ class Gate:
     async def enter(self, tenant: str, *, batch: bool, most_s: float = inf) -> None:
         """Take a slot, or wait for one. Raises Saturated: after ``most_s`` at the latest."""
         if self._limits.adaptive and self.active >= LEAST:
-            self._heed()
+            self._watch()
         if self.active < self.limit and not self.waiting:
             self.active += 1
             return
         await self._line.wait(tenant, batch=batch, most_s=most_s)
 
-    def leave(self) -> None:
-        """Give the slot back: the next has it."""
+    def leave(self, took_s: float | None = None) -> None:
+        """Give the slot back: the next has it. ``took_s``: since its request came."""
+        if took_s is not None:
+            self._usual.observe(took_s, self._clock.monotonic())
         self.active -= 1
         self._fill()
 
@@ -73,23 +76,21 @@ class Gate:
         while self.active < self.limit and self._line.call():
             self.active += 1
 
-    def _heed(self) -> None:
-        """One more that is served as late as the loop is."""
-        now = self._clock.monotonic()
-        self._adaptive.observe(self._lag_s, self.active + 1, now)
+    def _watch(self) -> None:
+        """Look at the loop again and again, while there is much to do."""
         if self._timer is None:
-            self._due = now + LOOK_S
+            self._due = self._clock.monotonic() + LOOK_S
             self._timer = self._clock.later(LOOK_S, self._look)
 
     def _look(self) -> None:
         """How late this comes is how late everything does."""
-        now = self._clock.monotonic()
-        self._lag_s, self._timer = max(0.0, now - self._due), None
-        if self.active >= LEAST or self.waiting:
-            self._due = now + LOOK_S
-            self._timer = self._clock.later(LOOK_S, self._look)
+        now, self._timer = self._clock.monotonic(), None
+        self._adaptive.observe(max(0.0, now - self._due), self.active)
+        self._line.expect(self._usual.value(now))
+        if self._limits.adaptive and (self.active >= LEAST or self.waiting):
+            self._watch()
         self._fill()
 
 
-def _adaptive(limits: LimitSettings) -> AdaptiveLimit:
-    return AdaptiveLimit(min(LEAST, limits.max_concurrency), limits.max_concurrency)
+def _adaptive(limits: LimitSettings) -> LoopLimit:
+    return LoopLimit(min(LEAST, limits.max_concurrency), limits.max_concurrency)

@@ -40,7 +40,7 @@ class Limit:
 
     def leave(self, exchange: Exchange) -> None:
         """Give the slot back and correct the tokens to what was really used; our own hits count none."""
-        self._gate.leave()
+        self._gate.leave(self._clock.monotonic() - exchange.started)
         if exchange.standing is not None:
             self._give_back(exchange, exchange.standing)
 

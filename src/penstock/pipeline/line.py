@@ -10,12 +10,18 @@ from math import ceil, inf
 from typing import Final
 
 from penstock.config.settings import LimitSettings
-from penstock.core.queueing import FairQueue, Patience, Waiter
+from penstock.core.queueing import MARGIN, FairQueue, Patience, Waiter
 from penstock.errors import Saturated
 from penstock.ports import Clock
 
-STANDING_S: Final = 0.25
-"""How long one may expect to wait where the line never empties: more would make all late and help nobody."""
+PATIENCE: Final = 0.5
+"""Of the time that what is waited for usually takes: who would wait longer than that had better ask elsewhere, at once.
+Who was let in may wait a little longer than was expected (``MARGIN``): to refuse it then helps nobody."""
+LEAST_PATIENCE_S: Final = 0.15
+"""A burst of short calls is waited out."""
+STANDING: Final = 0.2
+"""Of how long anyone may wait: so long may one expect to wait where the line never empties. More would make all late
+and help nobody."""
 
 FULL: Final = "queue_full"
 SLOW: Final = "queue_slow"
@@ -36,7 +42,9 @@ class Line:
         self._clock = clock
         self._what = what
         self._on_lost = on_lost
-        self._queue: FairQueue[Turn] = FairQueue(limits.max_queue, Patience(limits.queue_wait_s, STANDING_S))
+        self._limits = limits
+        self._usual_s: float | None = None
+        self._queue: FairQueue[Turn] = FairQueue(limits.max_queue, self._patience())
         self.coming = 0
         """How many have been called and are not there yet."""
         self.shed: Counter[str] = Counter()
@@ -44,8 +52,14 @@ class Line:
 
     def adopt(self, limits: LimitSettings) -> None:
         """Go by these from now on."""
+        self._limits = limits
         self._queue.bound = limits.max_queue
-        self._queue.patience = Patience(limits.queue_wait_s, STANDING_S)
+        self._queue.patience = self._patience()
+
+    def expect(self, usual_s: float | None) -> None:
+        """So long does what is waited for usually take, None = nobody knows."""
+        self._usual_s = usual_s
+        self._queue.patience = self._patience()
 
     def __len__(self) -> int:
         """How many wait."""
@@ -90,6 +104,15 @@ class Line:
                 self.coming += 1
                 popped.waiter.item.set_result(None)
                 return True
+
+    def _patience(self) -> Patience:
+        limits, usual_s = self._limits, self._usual_s
+        most_s = limits.queue_wait_s
+        if not limits.adaptive:
+            return Patience(most_s, most_s)
+        if usual_s is not None:
+            most_s = min(most_s, max(LEAST_PATIENCE_S, PATIENCE * usual_s) / MARGIN)
+        return Patience(most_s, STANDING * most_s)
 
     def _late(self, waiter: Waiter[Turn]) -> None:
         if self._queue.cancel(waiter):

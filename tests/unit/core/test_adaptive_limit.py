@@ -1,11 +1,17 @@
-"""The adaptive limit: what one window of samples does to it, and that it stays within its bounds."""
+"""The adaptive limits: what one window of samples does to them, and that they stay within their bounds."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.concurrency import ENOUGH, AdaptiveLimit
+from penstock.core.concurrency import (
+    ALWAYS_TRIED,
+    FIRST_BYTES,
+    FORGET_S,
+    AdaptiveLimit,
+    Capacity,
+)
 
-WINDOW = 2 * ENOUGH
+WINDOW = 2 * FIRST_BYTES.enough
 
 
 def tell(limit: AdaptiveLimit, now: float, *, wait_s: float, in_flight: int, per_s: float = 100.0) -> float:
@@ -44,7 +50,48 @@ def test_a_few_calls_show_no_queue() -> None:
     limit = AdaptiveLimit(4, 512)
     now = tell(limit, 100.0, wait_s=0.1, in_flight=5, per_s=1)
     tell(limit, now, wait_s=1.0, in_flight=5, per_s=1)
-    assert limit.limit == 512
+    assert limit.limit == ALWAYS_TRIED
+
+
+def test_what_was_never_borne_is_tried_by_doubling() -> None:
+    """Sixty at once were well: 120 may be tried, and when they are well, 240; what was borne long ago counts less."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    assert limit.limit == 120
+    now = tell(limit, now + 1, wait_s=0.1, in_flight=120)
+    assert limit.limit == 240
+    now = tell(limit, now + 1, wait_s=0.1, in_flight=10)
+    tell(limit, now + FORGET_S, wait_s=0.1, in_flight=10)
+    assert 118 <= limit.limit <= 120
+
+
+def test_a_window_is_closed_by_time_too() -> None:
+    """All that may be sent were sent, and have begun: nothing more comes to close the window, and none is needed."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=10)
+    for _ in range(FIRST_BYTES.enough):
+        limit.observe(0.1, 32, now)
+    limit.look(now + 0.05)
+    assert limit.limit == 32
+    limit.look(now + 0.25)
+    assert limit.limit == 64
+
+
+def test_a_kind_of_call_that_is_not_made_any_more_does_not_bind() -> None:
+    """What streams taught holds for whole answers until these have taught enough themselves."""
+    capacity, now = Capacity(4, 512), 100.0
+    for wait_s, in_flight in ((0.1, 60), (0.8, 100)):
+        for _ in range(WINDOW + 1):
+            now += 0.01
+            capacity.began(wait_s, in_flight, now)
+    assert capacity.limit < 100
+    for _ in range(100):
+        now += 0.4
+        capacity.answered(1.0, 60, now)
+        capacity.look(now)
+    assert capacity.limit == 120
+    assert capacity.allows(119)
+    assert not capacity.allows(120)
 
 
 def test_it_grows_while_it_is_used_and_nobody_waits() -> None:

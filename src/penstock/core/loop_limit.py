@@ -1,0 +1,60 @@
+"""How many requests at once our own event loop does in time."""
+
+from typing import Final
+
+from penstock.core.concurrency import GROWTH, GROWTH_MOST, IN_USE
+
+LOOKS: Final = 10
+"""Looks at the loop that make a window."""
+LATE_S: Final = 0.01
+"""A loop that is later than this in three quarters of a window has more to do than it can: a request takes ten turns
+of it or so. One long stall, whoever's it is, is late once."""
+FEWER: Final = 0.5
+"""No window takes more away."""
+
+
+class LoopLimit:
+    """How many requests at once this process bears, by how late its own event loop is.
+
+    What is too much work shows as turns of the loop that become longer, for then everything that is ready in a turn
+    has to wait for everything else. Then the limit is set to the part of what is under way that would be on time. It
+    starts, and ends up again, at ``most``: many slow streams are no work, so their number says nothing by itself.
+    """
+
+    def __init__(self, least: int, most: int) -> None:
+        """``least`` and ``most`` requests at once, 1 <= least <= most."""
+        self._least = least
+        self._most = most
+        self._limit = float(most)
+        self._growth = GROWTH
+        self._late: list[float] = []
+        self._busiest = 0
+        self._suspected = False
+
+    @property
+    def limit(self) -> int:
+        """Requests at once that it bears."""
+        return int(self._limit)
+
+    def observe(self, late_s: float, active: int) -> None:
+        """A look at the loop came ``late_s`` after it was due, with so many requests under way."""
+        self._late.append(late_s)
+        self._busiest = max(self._busiest, active)
+        if len(self._late) == LOOKS:
+            self._judge(sorted(self._late)[LOOKS // 4], self._busiest)
+            self._late, self._busiest = [], 0
+
+    def _judge(self, late_s: float, active: int) -> None:
+        if late_s > LATE_S:
+            if self._suspected:
+                self._growth = GROWTH
+                self._set(min(self._limit, active) * max(FEWER, LATE_S / late_s))
+            self._suspected = True
+            return
+        self._suspected = False
+        if active >= IN_USE * self._limit:
+            self._set(self._limit + max(1.0, self._growth * self._limit))
+            self._growth = min(2 * self._growth, GROWTH_MOST)
+
+    def _set(self, limit: float) -> None:
+        self._limit = min(max(limit, float(self._least)), float(self._most))
