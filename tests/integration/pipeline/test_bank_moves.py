@@ -174,7 +174,7 @@ async def test_without_a_successor_after_all_the_bank_is_where_it_was() -> None:
 
 
 async def test_what_a_predecessor_never_told_is_found_in_the_ledger() -> None:
-    """What it had settled is posted as it stands, what it left open as after a crash, what it never began as nothing."""
+    """What it had settled is posted as it is, what it left open as after a crash, what it never began as nothing."""
     settings = settings_of(budgets=[{"name": "all", "scope": "user", "limit": "1000 tokens", "window": "total"}])
     (budget,) = settings.budgets
     place = Place(budget.id, "alice", 0.0)
