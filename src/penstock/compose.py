@@ -4,19 +4,24 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+from penstock.background.centres import Centres
 from penstock.background.probe import Prober
 from penstock.background.recovery import recover
+from penstock.background.sync import Edge, Place
 from penstock.background.ticker import Ticker
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
 from penstock.config.fixed import in_force, needs_restart
+from penstock.config.offered import offered_prices, read_offered_prices, with_offers, with_prices
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import DeploymentSettings, ProviderSettings, Settings
 from penstock.core.budget import Payer
 from penstock.core.budget_report import used_ratios
-from penstock.core.pricebook import PriceBook
+from penstock.core.offer import Offer
+from penstock.core.pricebook import PriceBook, PricedModel
 from penstock.core.reconcile import Balance
 from penstock.core.records import OPEN, ExchangeRow, LedgerRow
 from penstock.core.regions import WELL_FOR_S
@@ -39,9 +44,10 @@ from penstock.pipeline.join import Flights, Join
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.limit import Limit
 from penstock.pipeline.once import Once
+from penstock.pipeline.passing import Passing, read_entry
 from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.reserve import Reserve
-from penstock.pipeline.route import Balancers, Route
+from penstock.pipeline.route import Balancers, Route, is_sensitive
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
@@ -50,9 +56,11 @@ from penstock.pipeline.treasury import Cost, Moved, Treasury
 from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
 from penstock.providers import balance
 from penstock.providers.ask import ask
+from penstock.providers.centre import CentreReader
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
+from penstock.stores.centre_notes import open_notes
 from penstock.stores.open import open_stores
 from penstock.stores.pepper import open_pepper
 
@@ -149,9 +157,17 @@ class Gateway:
         self._warned: set[str] = set()
         self._budgets_version = -1
         self._reloading = asyncio.Lock()
+        self._written = settings
+        """As the config has them, without what centres offer."""
+        self._own_book = book
+        self._offers: dict[str, Offer] = {}
+        self._offered_lists: dict[str, list[PricedModel]] = {}
         self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
+        notes = open_notes(settings)
+        edge = Edge(self.clock, stores.answers, notes, lambda entry: place_of(entry, self.settings), self._take_offer)
+        self._centres = Centres(edge, lambda each: CentreReader(self._transport(each), each, self.clock))
         metrics.watch_all("penstock_budget_used_ratio", lambda: used_ratios(self.treasury.standings()))
         self._prober = Prober(
             world.clock,
@@ -179,6 +195,7 @@ class Gateway:
             self.treasury.take_over(moved)
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
+        await self._centres.follow(self.settings.providers)
         for ticker in self._tickers:
             ticker.start()
 
@@ -196,6 +213,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop the loops, flush the ledger, close every connection."""
+        await self._centres.stop()
         for ticker in self._tickers:
             await ticker.stop()
         await self._http.close()
@@ -236,14 +254,27 @@ class Gateway:
         restart = needs_restart(self.settings, settings)
         wanted = in_force(self.settings, settings)
         await self.treasury.adopt(budgets_in_force(wanted, records))
-        self.settings = settings = wanted
+        self._written = wanted
+        self.settings = settings = with_offers(wanted, self._offers)
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.adopt(settings)
         self.metrics.adopt(settings)
         self.pipeline = self._pipeline(settings)
+        await self._centres.follow(settings.providers)
         return restart
+
+    async def _take_offer(self, provider: str, offer: Offer) -> None:
+        """Serve the models of a centre, and price by its lists. Raises ConfigError; nothing has changed then."""
+        self._offered_lists[provider] = await asyncio.to_thread(read_offered_prices, offer)
+        self._offers[provider] = offer
+        self.book = self._own_book
+        for name in reversed([*self._written.providers]):  # the first of several has the last word
+            self.book = with_prices(self.book, self._offered_lists.get(name, []))
+        self.settings = with_offers(self._written, self._offers)
+        self.metrics.adopt(self.settings)
+        self.pipeline = self._pipeline(self.settings)
 
     def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
         """The plan that an exchange would get now; it is nobody's turn."""
@@ -254,7 +285,7 @@ class Gateway:
     def _pipeline(self, settings: Settings) -> Pipeline:
         """The stages in order: a feature that is off is not in the list."""
         clock, stores, standing = self.clock, self.stores, self.standing
-        accounts = Accounts(self.book, settings.currency, settings.fx)
+        accounts = Accounts(self.book, settings.currency, settings.fx, offered_prices(self._offers))
         sharing = Sharing(settings.cache)
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
         teller = Teller(
@@ -274,7 +305,7 @@ class Gateway:
         )
         stages: list[Stage] = [
             Record(clock, stores.ledger, self.metrics, accounts, self._status_of),
-            Identify(self.keyring),
+            Identify(self.keyring, settings.server.edges),
             Admit(settings.models, self.treasury),
             Once(clock, stores.results, standing.firsts),
             Limit(clock, standing.gate, standing.keys, guarded),
@@ -297,6 +328,7 @@ class Gateway:
                 retry=settings.retry,
                 budget=standing.budget,
                 fleet=standing.fleet,
+                passing=Passing(partial(is_sensitive, settings.sensitive), standing.geography.region_of),
             ),
         ]
         return Pipeline(stages)
@@ -341,6 +373,16 @@ class Gateway:
             if warning not in self._warned:
                 self._warned.add(warning)
                 log.warning("price book", extra={"why": warning})
+
+
+def place_of(entry: str, settings: Settings) -> Place | None:
+    """Where an answer that a centre hands over is kept; None = its model has no cache here. Raises ValueError."""
+    key, name = read_entry(entry)
+    model, cache = settings.models.get(name), settings.cache
+    if model is None:
+        return None
+    ttl_s = cache.exact_ttl_s if model.exact is None else model.exact.ttl_s
+    return Place(key, name, ttl_s + cache.stale_s) if ttl_s else None
 
 
 def _payer(rows: Sequence[LedgerRow]) -> Payer:

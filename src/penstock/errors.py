@@ -9,7 +9,8 @@
     │   ├── UnknownKey  ModelForbidden  UnknownModel
     │   ├── IdempotencyMismatch  NotCached  ClientGone
     │   ├── RateLimited  BudgetExceeded
-    │   └── CostUnbounded           under a budget, and nobody can say what it may cost at most
+    │   ├── CostUnbounded           under a budget, and nobody can say what it may cost at most
+    │   └── LoopDetected            it came through more Penstocks than there can be
     ├── GatewayError                whose fault: ours, or what we run on
     │   └── Saturated  Draining  LedgerUnavailable  NoDeployment
     └── UpstreamError               whose fault: the provider
@@ -17,6 +18,7 @@
         ├── ProviderTimeout         one of our deadlines passed while waiting for it
         ├── ProviderBusy            408 429 5xx, or cut off for lack of capacity
         ├── ProviderRefused         400 404 413 422: this request will not be served there
+        │   └── CentreRefused       a central Penstock refuses whom we ask for
         ├── ProviderAccount         401 402 403: this account will not be served
         └── BadAnswer               what came back is no answer (broken stream, not JSON, error inside a 200)
             └── CutAnswer           it began and broke off: the provider worked for it
@@ -201,6 +203,12 @@ class CostUnbounded(RequestError):
     kind = "cost_unbounded"
 
 
+class LoopDetected(RequestError):
+    """A Penstock asks itself, by way of others or not."""
+
+    kind = "loop_detected"
+
+
 class GatewayError(PenstockError):
     """Penstock cannot take this request now."""
 
@@ -281,6 +289,13 @@ class ProviderRefused(UpstreamError):
 
     kind = "provider_refused"
     retry = Retry.ELSEWHERE
+
+
+class CentreRefused(ProviderRefused):
+    """A central Penstock refuses the tenant that is asked for, or the request: nothing is wrong with the centre."""
+
+    said = ""
+    """The centre's own kind of error, which the client is told as if it were ours."""
 
 
 class ProviderAccount(UpstreamError):

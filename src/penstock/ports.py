@@ -3,7 +3,7 @@
 Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone chooses among them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.core.offer import AnswersPage, Offer, PurgesPage
 from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.rerate import Entry
@@ -171,6 +172,37 @@ class Adapter(Protocol):
         ...
 
 
+# --- the centre ------------------------------------------------------------------------------------------------
+
+
+class Centre(Protocol):
+    """The Penstock that an edge asks, as it tells of itself. Raises UpstreamError."""
+
+    async def offer(self) -> Offer:
+        """What it serves."""
+        ...
+
+    async def purges(self, mark: str, within_s: float) -> PurgesPage:
+        """What was purged since, if it says so within that long."""
+        ...
+
+    async def answers(self, mark: str) -> AnswersPage:
+        """Which answers changed since."""
+        ...
+
+
+class CentreNotes(Protocol):
+    """What an edge remembers of its centre from start to start. Never raises: what is lost is asked for again."""
+
+    async def read(self, name: str) -> bytes | None:
+        """The note of that name; None = there is none."""
+        ...
+
+    async def write(self, name: str, note: bytes) -> None:
+        """Keep it in the place of what had its name."""
+        ...
+
+
 # --- stores ----------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +221,42 @@ class StoredAnswer(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     usage: Usage
     estimated: bool
+    entry: str = ""
+    """Under what the edge that asked for it keeps it; opaque here, "" = no edge did."""
+
+
+class Purged(NamedTuple):
+    """One purge. None = of every one."""
+
+    id: int
+    at: float
+    model: str | None
+    tenant: str | None
+    tag: str | None
+
+
+class PurgesSince(NamedTuple):
+    """The purges after a mark, oldest first, and the mark to go on from."""
+
+    purges: Sequence[Purged]
+    mark: str
+    known: bool
+    """False: what was purged since is not known any more, so it may have been anything."""
+
+
+class Changed(NamedTuple):
+    """Which answers an edge asks for: of its tenants, later than a mark."""
+
+    edge: str
+    """The id of its key."""
+    after: str
+    """A mark; "" = from the beginning."""
+    until: float
+    """Stored up to then, epoch seconds."""
+    now: float
+    limit: int
+    max_bytes: int
+    """Of all bodies together; one that is larger by itself is never given."""
 
 
 class AnswerCache(Protocol):
@@ -206,8 +274,26 @@ class AnswerCache(Protocol):
         """
         ...
 
-    async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:
-        """Forget what matches all that is given (nothing given = everything); how many were forgotten."""
+    async def purge(
+        self,
+        *,
+        model: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        deployments: Collection[str] = (),
+    ) -> int:
+        """Forget what matches all that is given (nothing given = everything); how many were forgotten.
+
+        ``deployments``: ``provider/model``, or ``provider/`` for all that it serves.
+        """
+        ...
+
+    async def purges(self, after: str, limit: int) -> PurgesSince:
+        """At most ``limit`` purges since a mark ("" = from the beginning). Raises StoreError, BadRequest."""
+        ...
+
+    async def changed(self, wanted: Changed) -> Sequence[tuple[str, StoredAnswer]]:
+        """Answers that edges asked for, each with the mark to go on from after it. Raises StoreError, BadRequest."""
         ...
 
     def stats(self) -> tuple[int, int]:

@@ -32,8 +32,13 @@ def summary(settings: Settings) -> str:
     models = sum(not model.alias_of for model in settings.models.values())
     counted = {"provider": len(settings.providers), "model": models, "alias": len(settings.models) - models}
     counts = ", ".join(f"{count} {_plural(noun, count)}" for noun, count in counted.items())
+    offered = "; more as centres offer" if settings.takes_models and _has_centre(settings) else ""
     simulated = "; no provider is configured, so answers are simulated" if settings.simulated else ""
-    return f"{settings.source}: {counts}{simulated}"
+    return f"{settings.source}: {counts}{offered}{simulated}"
+
+
+def _has_centre(settings: Settings) -> bool:
+    return any(provider.charged_elsewhere for provider in settings.providers.values())
 
 
 def deployment_rows(settings: Settings, book: PriceBook, now: float) -> list[dict[str, object]]:
@@ -65,6 +70,8 @@ def unpriced(settings: Settings, book: PriceBook, now: float) -> list[str]:
 
 def _price(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
     provider = deployment.provider
+    if provider.charged_elsewhere:
+        return "charged at the centre"
     if provider.prices is not None:
         return f"from the config, in {provider.prices.currency}"
     if _why_unpriced(deployment, book, now):
@@ -73,9 +80,9 @@ def _price(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
 
 
 def _why_unpriced(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
-    """Why a deployment has no price; "" when it has one."""
+    """Why a deployment has no price; "" when it has one, or needs none."""
     provider = deployment.provider
-    if provider.prices is not None:
+    if provider.prices is not None or (provider.charged_elsewhere and not provider.price_book):
         return ""
     try:
         book.tariff(provider.price_book, deployment.model, provider.currency, now)

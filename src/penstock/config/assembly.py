@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 from urllib.parse import urlsplit
 
 from penstock.config.budgets import Around, budget_of, fields_of
@@ -40,9 +41,17 @@ from penstock.config.settings import (
 )
 from penstock.config.units import is_loopback
 
+SYNC_S: Final = 300.0
+"""How often an edge pulls changed answers, where the file does not say."""
 
-def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: Path) -> Settings:
-    """The settings of a file in which ``check`` found nothing wrong; ``load`` alone knows whether they simulate."""
+
+def assemble(
+    file: File, kinds: Mapping[str, Kind], *, source: str, directory: Path, takes_models: bool = False
+) -> Settings:
+    """The settings of a file in which ``check`` found nothing wrong; ``load`` alone knows whether they simulate.
+
+    ``takes_models``: what a centre offers is served too.
+    """
     providers = {name: _provider(name, section, kinds, file, directory) for name, section in file.providers.items()}
     models = _models(file, providers, kinds)
     settings = Settings(
@@ -73,7 +82,8 @@ def assemble(file: File, kinds: Mapping[str, Kind], *, source: str, directory: P
             keys=MappingProxyType(dict(file.regions.keys)), networks=MappingProxyType(dict(file.regions.networks))
         ),
         sensitive=SensitiveSettings(keys=frozenset(file.sensitive.keys), tags=frozenset(file.sensitive.tags)),
-        warnings=tuple(_warnings(file, providers, models)),
+        takes_models=takes_models,
+        warnings=tuple(_warnings(file, providers, models, takes_models=takes_models)),
     )
     around = Around.of(settings)
     return replace(
@@ -93,6 +103,7 @@ def _server(file: File) -> ServerSettings:
         drain_s=server.drain,
         trusted_proxies=server.trusted_proxies,
         cors=server.cors,
+        edges=frozenset(server.edges),
     )
 
 
@@ -116,6 +127,8 @@ def _provider(
         headers=MappingProxyType(section.headers),
         concurrency=section.concurrency,
         probe_s=section.probe,
+        charged_elsewhere=kind.charged_elsewhere,
+        sync_s=(SYNC_S if section.sync is None else section.sync) if kind.charged_elsewhere else 0,
     )
 
 
@@ -219,11 +232,11 @@ def _key(section: KeySection) -> StaticKey:
 
 
 def _warnings(
-    file: File, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings]
+    file: File, providers: Mapping[str, ProviderSettings], models: Mapping[str, ModelSettings], *, takes_models: bool
 ) -> Iterator[str]:
     used = {deployment.provider.name for model in models.values() for deployment in model.deployments}
     for name, provider in providers.items():
-        if name not in used:
+        if name not in used and not (provider.charged_elsewhere and takes_models):
             yield f"providers.{name}: no model is served there"
         if provider.api_key and any(_in_the_clear(url) for url in provider.base_urls.values()):
             yield f"providers.{name}: its key travels unencrypted; use an https URL"

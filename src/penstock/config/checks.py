@@ -28,6 +28,7 @@ def check(subject: Checked) -> None:
         _check_key(subject, path, section, kind)
         _check_ca_file(subject, path, section)
         _check_price_book(subject, path, section)
+        _check_centre(subject, path, section, kind)
     _check_money(subject)
     _check_offer(subject)
     for name, model in subject.file.models.items():
@@ -46,6 +47,9 @@ def _check_server(subject: Checked) -> None:
         if not is_loopback(address) and server.admin_token is None and subject.intact("server", "admin_token"):
             what = "is reachable from other machines; set server.admin_token too, or listen on 127.0.0.1"
             subject.wrong(("server", name), what)
+    for index, name in enumerate(server.edges):
+        if "/" in name:
+            subject.wrong(("server", "edges", index), "has a `/`, which divides edges from tenants; rename the key")
     if server.listen == server.admin_listen and server.listen.port:
         subject.wrong(("server", "admin_listen"), "is the same address as server.listen; use another port")
 
@@ -88,6 +92,15 @@ def _check_price_book(subject: Checked, path: Path, section: ProviderSection) ->
         subject.wrong((*path, "price_book"), what)
 
 
+def _check_centre(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:
+    if not subject.intact(*path):
+        return
+    if section.sync is not None and not kind.charged_elsewhere:
+        subject.wrong((*path, "sync"), "is for `kind: penstock`; remove it")
+    if kind.charged_elsewhere and section.api_key is None and not at_home(section, kind):
+        subject.wrong((*path, "api_key"), "is missing; create a key at the centre and name it in its `server.edges`")
+
+
 def _check_money(subject: Checked) -> None:
     book, fx = subject.file.currency, rates(subject.file)
     if not subject.intact("currency") or not subject.intact("fx"):
@@ -113,6 +126,8 @@ def rates(file: File) -> Mapping[str, Decimal]:
 def _check_offer(subject: Checked) -> None:
     providers = subject.file.providers
     known = all(section.kind in subject.kinds for section in providers.values())
+    if any(kind.charged_elsewhere for _, _, kind in subject.providers()):
+        return  # what a centre offers is known when it is asked
     if known and not subject.file.models and subject.intact("models") and subject.intact("providers"):
         what = f"is missing, and {', '.join(providers)} has no default models; name what clients may ask for"
         subject.wrong(("models",), what)

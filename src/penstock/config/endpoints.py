@@ -1,5 +1,6 @@
 """Where a provider entry's calls go, and what follows from that: its dialects, its key, its models, its prices."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from penstock.config.formats import origin
@@ -13,7 +14,7 @@ def base_urls(section: ProviderSection, kind: Kind) -> dict[str, str]:
     """Dialect -> base URL, for the dialects the provider speaks."""
     urls = dict(kind.base_urls)
     if section.base_url:
-        urls = _moved(urls, section.base_url)
+        urls = _moved(urls, section.base_url, kind.dialects or _OPENAI_DIALECTS)
     if section.messages_url:
         urls["messages"] = section.messages_url
     if section.dialects is None:
@@ -52,12 +53,12 @@ def is_priced(section: ProviderSection, kind: Kind) -> bool:
     return section.prices is not None or price_book(section, kind) != ""
 
 
-def _moved(urls: dict[str, str], base_url: str) -> dict[str, str]:
+def _moved(urls: dict[str, str], base_url: str, dialects: Sequence[str]) -> dict[str, str]:
     """The kind's dialects at another base. An Anthropic base of its own path stays, but only on the same origin."""
     messages = urls.get("messages")
     if messages and messages != urls.get("chat", messages):
         del urls["messages"]
-    moved = dict.fromkeys(urls or _OPENAI_DIALECTS, base_url)
+    moved = dict.fromkeys(urls or dialects, base_url)
     if messages and "messages" not in moved and origin(messages) == origin(base_url):
         moved["messages"] = messages
     return moved

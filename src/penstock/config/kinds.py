@@ -59,5 +59,9 @@ class Kind:
     """The top-level fields of a chat request that turn thinking off; none = nobody knows how."""
     concurrency: Mapping[str, int] = field(default_factory=dict)
     """Calls at once that an account is allowed, by the provider's name of the model; what is missing is unknown."""
+    charged_elsewhere: bool = False
+    """It is a Penstock: what is asked of it is charged in its ledger, and costs nothing in ours."""
+    dialects: tuple[str, ...] = ()
+    """What a kind without URLs of its own speaks below the operator's ``base_url``; none = OpenAI's."""
     balance_path: str = ""
     """Where, below the chat base, it tells what an account holds, as ``providers/balance`` reads it; "" = nowhere."""

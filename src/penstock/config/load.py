@@ -59,7 +59,7 @@ def _settings(
     check(Checked(document, file, registry, directory))
     if document.mistakes:
         raise document.error()
-    settings = assemble(file, registry, source=document.source, directory=directory)
+    settings = assemble(file, registry, source=document.source, directory=directory, takes_models=not written.models)
     if written.providers or SIMULATED not in file.providers:
         return settings
     ignored = [

@@ -39,6 +39,11 @@ def price_books() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in price_directory().glob("*.yaml")))
 
 
+def price_texts() -> dict[str, str]:
+    """The shipped price lists as they stand in their files, by name."""
+    return {path.stem: path.read_text("utf-8") for path in sorted(price_directory().glob("*.yaml"))}
+
+
 def price_directory() -> Path:
     """``prices/`` inside the installed package, else at the root of the repository."""
     package = Path(__file__).resolve().parent.parent

@@ -142,6 +142,8 @@ class ServerSection(Section):
     """Whose `X-Forwarded-For` is believed."""
     cors: tuple[Origin, ...] = ()
     """Browser origins that may call the data plane; `*` = every one."""
+    edges: tuple[Text, ...] = ()
+    """Names of keys whose holders are edges: Penstocks that are believed when they say for which tenant they ask."""
 
 
 class LedgerSection(Section):
@@ -197,6 +199,8 @@ class ProviderSection(Section):
     """Calls at once that its account allows per model; its 429s teach more. Absent: as the kind says."""
     probe: Duration = 0.0
     """How often it is asked for its model list while it is out; `0s` = real requests alone find out."""
+    sync: Duration | None = None
+    """How often answers that changed at a centre (`kind: penstock`) are pulled. Absent: `5m`; `0s` = never."""
     proxy: ProxyUrl | None = None
     """The `http://` proxy to reach it through."""
     ca_file: Label | None = None

@@ -47,7 +47,12 @@ class Budget:
 
     def limit_of(self, value: str) -> int:
         """The limit of one scope value; 0 = it may spend nothing."""
-        return self.entries.get(value, 0 if self.unlisted == "deny" else self.limit)
+        limit = self.entries.get(value)
+        if limit is None and self.scope == "key":  # a tenant has its edge's, unless it has one of its own
+            limit = self.entries.get(value.partition("/")[0])
+        if limit is None:
+            return 0 if self.unlisted == "deny" else self.limit
+        return limit
 
     def span(self, at: float) -> Span:
         """The window that holds the instant ``at``."""
@@ -71,7 +76,15 @@ class Payer:
         """The scope values that this payer has."""
         if scope == "tag":
             return self.tags
+        if scope == "key":
+            return key_values(self.key)
         return ("" if scope == "global" else getattr(self, scope),)
+
+
+def key_values(name: str) -> Sequence[str]:
+    """A key, and where it is ``edge/tenant`` the edge before it: what a tenant spends its edge has spent too."""
+    edge, slash, _ = name.partition("/")
+    return (edge, name) if slash else (name,)
 
 
 class Place(NamedTuple):

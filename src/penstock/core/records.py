@@ -113,6 +113,8 @@ class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):
     """Time spent in the gateway itself: the duration less the time waiting for providers and other exchanges."""
     owner: str = ""
     """While it is open: the process that serves it."""
+    parent: str = ""
+    """Its id at the Penstock that it came through."""
 
 
 LedgerRow = ExchangeRow | AttemptRow | ShareRow

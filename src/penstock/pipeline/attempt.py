@@ -14,6 +14,7 @@ from penstock.pipeline.call import World
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.hedge import Hedge
+from penstock.pipeline.passing import Passing
 from penstock.pipeline.teller import Teller
 from penstock.pipeline.walk import Guide, Walk
 from penstock.ports import Adapter, Clock, Rng, Transport
@@ -35,6 +36,7 @@ class Attempt:
         retry: RetrySettings,
         budget: RetryBudget,
         fleet: Fleet,
+        passing: Passing,
     ) -> None:
         """``transport``: who sends for a provider; ``adapters``: by provider kind."""
         self._clock = clock
@@ -42,7 +44,7 @@ class Attempt:
         self._guide = Guide(
             clock=clock,
             rng=rng,
-            world=World(clock, transport, adapters, kinds, accounts, teller),
+            world=World(clock, transport, adapters, kinds, accounts, teller, passing),
             schedule=Schedule(retry.attempts, retry.backoff_s),
             budget=budget,
             fleet=fleet,

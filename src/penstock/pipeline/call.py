@@ -18,6 +18,7 @@ import msgspec
 from penstock.config.kinds import Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.bound import cap_fields
+from penstock.core.edge import Told
 from penstock.core.records import OPEN, AttemptRow, ShareRow
 from penstock.core.tokens import estimate_answer, surely_said
 from penstock.core.usage import NO_USAGE, Usage
@@ -36,6 +37,7 @@ from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Seat
 from penstock.pipeline.hold import Hold
 from penstock.pipeline.meter import Meter
+from penstock.pipeline.passing import Passing, read_headers_told
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.pipeline.teller import Teller
 from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse
@@ -76,6 +78,7 @@ class World:
     kinds: Mapping[str, Kind]
     accounts: Accounts
     teller: Teller
+    passing: Passing
 
 
 class Call:
@@ -135,6 +138,12 @@ class Call:
             self._settle(HEDGE_LOST, usage, answer, worked=True)
             raise asyncio.CancelledError
         self._exchange.served_by, self._exchange.fold = self._deployment.id, self._fold
+        self._exchange.told = self._told_by_centre()
+
+    def _told_by_centre(self) -> Told | None:
+        """What its headers say, where another Penstock answers."""
+        response = self._response if self._deployment.provider.charged_elsewhere else None
+        return None if response is None else read_headers_told(response.headers)
 
     # --- the call
 
@@ -164,6 +173,9 @@ class Call:
         folded = exchange.model.stream_upstream and not exchange.wants_stream and self._dialect in STREAMABLE
         fields, raw = self._request(folded=folded)
         request = self._adapter.encode(self._dialect, fields, raw, self._deployment, exchange.asked.forward)
+        if provider.charged_elsewhere:
+            passed = self._world.passing.headers(exchange, request.body, self._total_at - self._clock.monotonic())
+            request.headers = {**passed, **request.headers}
         timeouts = exchange.model.timeouts
         request.connect_timeout_s = timeouts.connect_s
         first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)
@@ -408,6 +420,8 @@ class Call:
         row = self._row(outcome, usage)
         row.estimated = estimated
         row.upstream_id = fold.upstream_id if fold is not None else upstream_id(answer or {})
+        if (told := self._told_by_centre()) is not None:
+            row.upstream_id = told.request_id
         exchange.attempts.append(row)
         teller.settle(exchange, hold, row, self._share(row))
 

@@ -60,13 +60,16 @@ class Exact:
         if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
             return
         whole = exchange.answer()
-        if whole is None or not _storable(exchange.asked.dialect, exchange.said or _read(whole), exchange.fields):
+        if whole is None or not (exchange.told is None or exchange.told.storable):
             return
-        now = self._clock.now()
+        if not _storable(exchange.asked.dialect, exchange.said or _read(whole), exchange.fields):
+            return
+        made_at = self._clock.now() - (0 if exchange.told is None else exchange.told.age_s)
+        passed = exchange.asked.passed
         stored = StoredAnswer(
             body=whole,
-            stored_at=now,
-            expires_at=now + self._sharing.ttl_s(exchange) + self._sharing.stale_s,
+            stored_at=made_at,
+            expires_at=made_at + self._sharing.ttl_s(exchange) + self._sharing.stale_s,
             attempt_id=exchange.attempts[-1].id,
             model=exchange.model.name,
             tenant=exchange.principal.key_id,
@@ -74,6 +77,7 @@ class Exact:
             deployment=exchange.served_by,
             usage=exchange.usage,
             estimated=exchange.estimated,
+            entry=passed.entry if passed is not None and exchange.principal.edge_id else "",
         )
         self._answers.put(self._sharing.key(exchange), stored, exchange.at)
 
@@ -95,7 +99,7 @@ class Exact:
         return True
 
     def _serve(self, exchange: Exchange, stored: StoredAnswer) -> Reply:
-        exchange.cache = "exact"
+        exchange.cache, exchange.age_s = "exact", max(0.0, self._clock.now() - stored.stored_at)
         exchange.served_by = stored.deployment
         exchange.usage = stored.usage
         exchange.estimated = stored.estimated

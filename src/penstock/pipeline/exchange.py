@@ -8,6 +8,7 @@ from typing import Any
 from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutSettings
 from penstock.core.budget import Payer
 from penstock.core.cachekey import NO_DIRECTIVE, CacheDirective
+from penstock.core.edge import Passed, Told
 from penstock.core.records import AttemptRow, ShareRow
 from penstock.core.routing import Plan
 from penstock.core.usage import NO_USAGE, Usage
@@ -32,6 +33,10 @@ class Principal:
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
+    edge: str = ""
+    """The name of the key of the edge that asks for it; "" = it asks itself."""
+    edge_id: str = ""
+    """That key's id: whose rates and slots it takes."""
 
 
 ANONYMOUS = Principal("anonymous", "anonymous")
@@ -71,6 +76,10 @@ class Asked:
     session: str = ""
     batch: bool = False
     """It may wait behind those that somebody waits for."""
+    sensitive: bool = False
+    """It may go to private providers only."""
+    passed: Passed | None = None
+    """What the Penstock that it came through says of it."""
 
 
 @dataclass(slots=True)
@@ -87,11 +96,11 @@ class Exchange:
     """One request and its answer. Every stage reads and writes it; nothing else passes between stages."""
 
     __slots__ = (
-        "_payer", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off", "client_gone",
-        "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished", "first",
-        "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
+        "_payer", "age_s", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off",
+        "client_gone", "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished",
+        "first", "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
         "principal", "raw", "read_body", "reply", "requested", "said", "seat", "served_by", "shares", "standing",
-        "started", "steps", "stoppable", "streamed", "task", "usage", "user", "waited_s", "wants_stream",
+        "started", "steps", "stoppable", "streamed", "task", "told", "usage", "user", "waited_s", "wants_stream",
         "wants_usage", "whole",
     )  # fmt: skip
 
@@ -114,8 +123,7 @@ class Exchange:
         """As served: the requested one, or what the ladder stepped down to."""
         self.user = ""
         self.standing: Standing | None = None
-        self.wants_stream = False
-        self.wants_usage = False
+        self.wants_stream = self.wants_usage = False
         # The answer, as far as it has come. ``finished``: complete, from a provider, fit to be stored.
         self.reply: Reply | None = None
         self.error: PenstockError | None = None
@@ -123,8 +131,9 @@ class Exchange:
         self.fold: Fold | None = None
         self.whole: bytes | None = None
         self.said: Mapping[str, Any] = {}  # what ``whole`` says, where it has been read already
-        self.streamed, self.waited_s = False, 0.0
+        self.streamed, self.waited_s, self.age_s = False, 0.0, 0.0  # ``age_s``: how long ago it was made
         self.first_byte_at: float | None = None
+        self.told: Told | None = None  # what a centre said of it
         # Caching, joining, routing.
         self.key: bytes | None = None
         self.cache = "off"

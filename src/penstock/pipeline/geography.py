@@ -43,8 +43,9 @@ class Geography:
 
     def region_of(self, exchange: Exchange) -> str:
         """Where its caller is; "" = nobody knows."""
-        asked = exchange.asked
-        return asked.region or self._keys.get(exchange.principal.name, "") or self._networks.region(asked.address)
+        asked, principal = exchange.asked, exchange.principal
+        by_key = self._keys.get(principal.name, "") or self._keys.get(principal.edge, "")
+        return asked.region or by_key or self._networks.region(asked.address)
 
     def tiers(self, model: ModelSettings, exchange: Exchange, *, planned: bool = True) -> TierOf | None:
         """Which of its deployments come first for this caller; None = all are alike. ``planned``: it is going there."""

@@ -61,9 +61,10 @@ class Limit:
             standing.tokens.correct(self._clock.monotonic(), used - taken)
 
     def _hold_to_key(self, exchange: Exchange, principal: Principal) -> None:
-        standing = self._keys.get(principal.key_id)
+        key_id = principal.edge_id or principal.key_id  # an edge has no more than its key, for however many it asks
+        standing = self._keys.get(key_id)
         if standing is None:
-            standing = self._keys[principal.key_id] = Standing()
+            standing = self._keys[key_id] = Standing()
         standing.follow(principal)
         now = self._clock.monotonic()
         if principal.concurrency and standing.active >= principal.concurrency:

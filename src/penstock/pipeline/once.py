@@ -17,6 +17,8 @@ from penstock.ports import Clock, ResultStore, StoredResult
 from penstock.wire.sse import Event, SseParser
 
 KEPT_S = 24 * 3600.0
+KEPT_FOR_EDGES_S = 3600.0
+"""Every request of an edge has a key, for its retries; what its clients' keys stand for it keeps itself."""
 STREAMED = "text/event-stream"
 
 _encode = msgspec.json.encode
@@ -107,7 +109,7 @@ class Once:
             headers={"content-type": STREAMED} if exchange.streamed else {},
             body=body,
             exchange_id=exchange.id,
-            expires_at=self._clock.now() + KEPT_S,
+            expires_at=self._clock.now() + (KEPT_FOR_EDGES_S if exchange.principal.edge_id else KEPT_S),
         )
 
 

@@ -103,7 +103,7 @@ class Route:
     def _mismatch(self, exchange: Exchange) -> Callable[[DeploymentSettings], str]:
         """Why a deployment can never serve this request; "" = it can."""
         needed = "messages" if exchange.asked.dialect == "count_tokens" else exchange.asked.dialect
-        private = self._is_sensitive(exchange)
+        private = is_sensitive(self._sensitive, exchange)
 
         def mismatch(deployment: DeploymentSettings) -> str:
             if needed not in deployment.provider.base_urls:
@@ -113,12 +113,6 @@ class Route:
             return ""
 
         return mismatch
-
-    def _is_sensitive(self, exchange: Exchange) -> bool:
-        sensitive, asked = self._sensitive, exchange.asked
-        if exchange.model.sensitive or exchange.requested.sensitive or exchange.principal.name in sensitive.keys:
-            return True
-        return bool(sensitive.tags) and any(f"{name}={value}" in sensitive.tags for name, value in asked.tags.items())
 
     def _asker(self, exchange: Exchange, beside: Sequence[DeploymentSettings]) -> Asker:
         """What its balancer goes by. ``beside``: those that share its traffic when all of them are up."""
@@ -151,6 +145,16 @@ class Route:
             f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
             retry_after_s=self._fleet.back_in_s(able),
         )
+
+
+def is_sensitive(sensitive: SensitiveSettings, exchange: Exchange) -> bool:
+    """Whether private providers only may see it: by its model, its key or its edge's, a tag, or its own word."""
+    asked, principal = exchange.asked, exchange.principal
+    if asked.sensitive or exchange.model.sensitive or exchange.requested.sensitive:
+        return True
+    if principal.name in sensitive.keys or principal.edge in sensitive.keys:
+        return True
+    return bool(sensitive.tags) and any(f"{name}={value}" in sensitive.tags for name, value in asked.tags.items())
 
 
 def _hash_key(exchange: Exchange, by: str) -> str:

@@ -25,7 +25,7 @@ class Sharing:
     def ttl_s(self, exchange: Exchange) -> float:
         """How long an answer to this exchange may be kept; 0 = not at all. A key overrides a tag, a tag a model."""
         cache = self._cache
-        override = cache.by_key.get(exchange.principal.name)
+        override = cache.by_key.get(exchange.principal.name) or cache.by_key.get(exchange.principal.edge)
         if override is None and cache.by_tag:
             named = [cache.by_tag[tag] for tag in tag_names(exchange) if tag in cache.by_tag]
             override = min(named, key=lambda exact: exact.ttl_s, default=None)
@@ -59,7 +59,8 @@ class Sharing:
         if share == "all":
             return "all"
         if share == "team" and exchange.principal.team:
-            return f"team:{exchange.principal.team}"
+            edge, team = exchange.principal.edge_id, exchange.principal.team
+            return f"edge:{edge}:{team}" if edge else f"team:{team}"
         return f"key:{exchange.principal.key_id}"
 
     def _policy(self, model: ModelSettings) -> str:

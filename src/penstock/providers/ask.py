@@ -10,18 +10,26 @@ TIMEOUT_S = 30.0
 _OK = 200
 
 
-async def ask(transport: Transport, provider: ProviderSettings, path: str, clock: Clock) -> bytes:
-    """The body of its answer. Raises UpstreamError, which never tells the key."""
+async def ask(
+    transport: Transport,
+    provider: ProviderSettings,
+    path: str,
+    clock: Clock,
+    *,
+    most_bytes: int = MAX_BODY,
+    timeout_s: float = TIMEOUT_S,
+) -> bytes:
+    """The body of its answer, of at most ``most_bytes``. Raises UpstreamError, which never tells the key."""
     deadline = clock.deadline()
     try:
-        with deadline.until(clock.monotonic() + TIMEOUT_S):
+        with deadline.until(clock.monotonic() + timeout_s):
             response = await transport.send(_call(provider, path))
             try:
-                body = await response.read(MAX_BODY)
+                body = await response.read(most_bytes)
             finally:
                 await response.close()
     except TimeoutError:
-        raise ProviderTimeout(f"{provider.name} did not answer {path} within {TIMEOUT_S:.0f} s") from None
+        raise ProviderTimeout(f"{provider.name} did not answer {path} within {timeout_s:.0f} s") from None
     finally:
         deadline.close()
     if response.status != _OK:

@@ -13,6 +13,7 @@ from penstock.ports import Adapter
 from penstock.providers.anthropic import Anthropic
 from penstock.providers.deepseek import DeepSeek
 from penstock.providers.openai import OpenAICompatible
+from penstock.providers.penstock import Penstock
 
 _OPENAI: Final = ("chat", "completions", "embeddings")
 _ALL: Final = (*_OPENAI, "messages")
@@ -24,6 +25,7 @@ _ADAPTERS: Final[Mapping[str, Adapter]] = {
     "openai": OpenAICompatible(),
     "deepseek": DeepSeek(),
     "anthropic": Anthropic(),
+    "penstock": Penstock(),
 }
 
 
@@ -148,6 +150,13 @@ _ROWS: Final = (
     _self_hosted("sglang", 30000),
     _self_hosted("llamacpp", 8080),
     _self_hosted("ollama", 11434, {"reasoning_effort": "none"}),
+    Kind(
+        name="penstock",
+        adapter="penstock",
+        dialects=_ALL,
+        after_disconnect="stops",
+        charged_elsewhere=True,
+    ),
     Kind(
         name="sim",
         adapter="openai",

@@ -9,13 +9,14 @@ from contextlib import aclosing
 from typing import Any, Final, Protocol
 
 from penstock.config.settings import Settings
+from penstock.core.edge import Told
 from penstock.core.money import format_amount
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.run import Pipeline
 from penstock.pipeline.stream import Stream
 from penstock.ports import Clock, Timer
 from penstock.server.body import BodyReader
-from penstock.server.replies import error_event, render_error
+from penstock.server.replies import error_event, render_error, told_kind
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Lines = list[tuple[bytes, bytes]]
@@ -128,6 +129,8 @@ class Answering:
             return
         status, body, headers = render_error(exchange.asked.dialect, error, exchange.id)
         headers += [*self._told(), *self._extra]
+        if exchange.asked.passed is not None:
+            headers.append((b"x-penstock-error", told_kind(error).encode()))
         if not self._body.complete:
             headers.append(CLOSE)
         await send_whole(self._send, status, body, headers)
@@ -150,8 +153,13 @@ class Answering:
             (b"x-penstock-cache", exchange.cache.encode()),
             (b"x-penstock-attempts", b"%d" % exchange.dispatched),
         ]
-        if exchange.degraded:
-            headers.append((b"x-penstock-degraded", ",".join(exchange.degraded).encode()))
+        degraded = exchange.degraded if exchange.told is None else (*exchange.degraded, *exchange.told.degraded)
+        if degraded:
+            headers.append((b"x-penstock-degraded", ",".join(dict.fromkeys(degraded)).encode()))
+        if exchange.cache == "exact":
+            headers.append((b"age", b"%d" % exchange.age_s))
+        if exchange.told is not None:
+            headers += _upstream(exchange.told)
         if exchange.served_by:
             headers.append((b"x-penstock-deployment", exchange.served_by.encode("latin-1", "replace")))
         return headers
@@ -173,6 +181,12 @@ class Answering:
         while not self._exchange.client_gone:
             await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
             await self._gateway.clock.sleep(KEEP_ALIVE_S)
+
+
+def _upstream(told: Told) -> Lines:
+    """What our centre said of the answer."""
+    lines = [("cache", told.cache), ("cost", told.cost), ("request-id", told.request_id)]
+    return [(f"x-penstock-upstream-{name}".encode(), value.encode()) for name, value in lines if value]
 
 
 def request_id_header(request_id: str) -> tuple[bytes, bytes]:

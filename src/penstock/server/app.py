@@ -11,11 +11,12 @@ from penstock.errors import PenstockError
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.run import Pipeline
-from penstock.ports import Clock, Ids
+from penstock.ports import Clock, Ids, Stores
 from penstock.server.answering import CLOSE, JSON, Answering, Lines, Send, request_id_header, send_whole
 from penstock.server.body import BodyReader, Receive, Scope
 from penstock.server.callers import Callers
 from penstock.server.head import (
+    DIALECTS,
     Headers,
     asks_for_models,
     find_dialect,
@@ -26,6 +27,7 @@ from penstock.server.head import (
 from penstock.server.models import list_models
 from penstock.server.origins import cors_headers, preflight
 from penstock.server.replies import render_error
+from penstock.server.sync_api import PATHS, SyncApi
 
 
 class Gate(Protocol):
@@ -36,6 +38,7 @@ class Gate(Protocol):
     keyring: KeyRing
     clock: Clock
     ids: Ids
+    stores: Stores
 
 
 class DataPlane:
@@ -45,6 +48,7 @@ class DataPlane:
         self._gateway = gateway
         self._trusted: tuple[str, ...] = ()
         self._callers = Callers(())
+        self._sync = SyncApi(gateway)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -61,10 +65,9 @@ class DataPlane:
             if scope["method"] == "OPTIONS" and b"origin" in headers:
                 await send_whole(send, *preflight(headers, gateway.settings.server.cors))
                 return
-            if asks_for_models(path, scope["method"]):
-                models = self._models(path, headers)
-                length = (b"content-length", b"%d" % len(models))
-                await send_whole(send, 200, models, [JSON, length, request_id_header(request_id), *extra])
+            if path not in DIALECTS and (document := await self._document(scope, headers)) is not None:
+                length = (b"content-length", b"%d" % len(document))
+                await send_whole(send, 200, document, [JSON, length, request_id_header(request_id), *extra])
                 return
             dialect = find_dialect(path, scope["method"])
             asked = read_asked(dialect, headers)
@@ -92,6 +95,15 @@ class DataPlane:
             self._trusted, self._callers = trusted, Callers(trusted)
         peer = scope.get("client")
         return self._callers.address(peer[0] if peer else "", headers.get(b"x-forwarded-for"))
+
+    async def _document(self, scope: Scope, headers: Headers) -> bytes | None:
+        """What is asked of a path that is no dialect's; None = there is no such path. Raises what it refuses with."""
+        path, method = scope["path"], scope["method"]
+        if asks_for_models(path, method):
+            return self._models(path, headers)
+        if path not in PATHS:
+            return None
+        return await self._sync.answer(path, method, read_credential(headers), scope.get("query_string", b""))
 
     def _models(self, path: str, headers: Headers) -> bytes:
         """The model list of who asks. Raises UnknownKey, UnknownModel."""

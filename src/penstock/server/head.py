@@ -7,6 +7,7 @@ from typing import Any, Final
 from penstock.core.cachekey import NO_DIRECTIVE, parse_directive
 from penstock.errors import BadHost, BadRequest, UnknownPath, WrongMethod
 from penstock.pipeline.exchange import Asked
+from penstock.pipeline.passing import PASSED, SENSITIVE, read_passed
 from penstock.server.hosts import NO_ORIGIN, host_mistake
 
 ENDPOINTS: Final[Mapping[str, str]] = {
@@ -39,7 +40,7 @@ _READ: Final = frozenset(
     {
         b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
         b"content-encoding", b"origin", b"x-forwarded-for", b"x-penstock-region", b"x-penstock-session",
-        b"x-penstock-priority", *_TIMEOUTS,
+        b"x-penstock-priority", SENSITIVE.encode(), *_TIMEOUTS, *PASSED,
     }
 )  # fmt: skip
 _USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin", b"x-forwarded-for"})
@@ -69,7 +70,7 @@ def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
 
 
 def read_asked(dialect: str, headers: Headers) -> Asked:
-    """What the headers of a data-plane request ask. Raises BadRequest."""
+    """What the headers of a data-plane request ask. Raises BadRequest, LoopDetected."""
     asked = Asked(dialect, credential=read_credential(headers))
     if headers.keys() <= _USUAL:
         return asked
@@ -83,6 +84,8 @@ def read_asked(dialect: str, headers: Headers) -> Asked:
     asked.region = _read_name(b"x-penstock-region", headers)
     asked.session = _read_name(b"x-penstock-session", headers)
     asked.batch = _read_priority(headers.get(b"x-penstock-priority", b"interactive"))
+    asked.sensitive = _read_sensitive(headers.get(SENSITIVE.encode(), b"false"))
+    asked.passed = read_passed(headers)
     asked.forward = {name.decode(): _read_forwarded(name, headers[name]) for name in headers.keys() & _FORWARDED}
     return asked
 
@@ -178,6 +181,13 @@ def _read_priority(value: bytes) -> bool:
     if value not in {b"interactive", b"batch"}:
         raise BadRequest(f"x-penstock-priority: {value[:40].decode('latin-1')!r} is unknown; use interactive or batch")
     return value == b"batch"
+
+
+def _read_sensitive(value: bytes) -> bool:
+    """Whether it may go to private providers only."""
+    if value not in {b"true", b"false"}:
+        raise BadRequest(f"{SENSITIVE}: {value[:40].decode('latin-1')!r} is unknown; use true or false")
+    return value == b"true"
 
 
 def _read_idempotency_key(value: bytes) -> str:

@@ -9,7 +9,8 @@ _EXPOSED: Final = (
     b"access-control-expose-headers",
     (
         b"x-request-id, x-penstock-cache, x-penstock-deployment, x-penstock-attempts, x-penstock-cost, "
-        b"x-penstock-saved, x-penstock-degraded, retry-after"
+        b"x-penstock-saved, x-penstock-degraded, age, x-penstock-upstream-cache, x-penstock-upstream-cost, "
+        b"x-penstock-upstream-request-id, retry-after"
     ),
 )
 _ALLOWED: Final = (
@@ -17,7 +18,7 @@ _ALLOWED: Final = (
     (
         b"authorization, x-api-key, content-type, cache-control, idempotency-key, x-penstock-tags, "
         b"x-penstock-timeout, timeout, x-penstock-region, x-penstock-session, x-penstock-priority, "
-        b"anthropic-version, anthropic-beta"
+        b"x-penstock-sensitive, anthropic-version, anthropic-beta"
     ),
 )
 

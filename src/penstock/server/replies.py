@@ -13,6 +13,7 @@ import msgspec
 from penstock.core.budget_report import refusal_fields
 from penstock.errors import (
     BudgetExceeded,
+    CentreRefused,
     PenstockError,
     ProviderAccount,
     ProviderBusy,
@@ -61,6 +62,7 @@ ROWS: Final[dict[str, Row]] = {
     "model_not_found": Row(404, _REQUEST, "model_not_found", "not_found_error"),
     "idempotency_mismatch": Row(422, "idempotency_error", "idempotency_mismatch", _REQUEST),
     "not_cached": Row(504, _REQUEST, "not_cached", _API, retry_helps=False),
+    "loop_detected": Row(508, _REQUEST, "loop_detected", _REQUEST, retry_helps=False),
     "client_gone": Row(499, _REQUEST, "client_gone", _REQUEST),
     "rate_limited": Row(429, "rate_limit_error", "rate_limit_exceeded", "rate_limit_error"),
     "budget_exceeded": Row(429, "insufficient_quota", "budget_exceeded", "rate_limit_error", retry_helps=False),
@@ -96,6 +98,11 @@ def row_of(error: PenstockError) -> Row:
     if isinstance(error, UpstreamError):
         return _upstream_row(error)
     return ROWS.get(error.kind, ROWS["internal_error"])
+
+
+def told_kind(error: PenstockError) -> str:
+    """The kind that the client is told: the centre's, where that refused."""
+    return error.said if isinstance(error, CentreRefused) else error.kind
 
 
 def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[int, bytes, Headers]:
@@ -142,6 +149,8 @@ def _upstream_row(error: UpstreamError) -> Row:
         return _BUSY_429
     if isinstance(error, ProviderAccount) and error.status == 402:  # noqa: PLR2004 - likewise
         return _ACCOUNT_402
+    if isinstance(error, CentreRefused):
+        return ROWS.get(error.said, ROWS["provider_refused"])
     if isinstance(error, ProviderRefused):
         return _refused_row(error.status)
     return ROWS.get(error.kind, ROWS["provider_error"])
@@ -155,7 +164,9 @@ def _refused_row(status: int | None) -> Row:
 
 
 def _is_for_good(error: PenstockError) -> bool:
-    """Whether no time will cure it: a budget that is never reset."""
+    """Whether no time will cure it: a budget that is never reset, here or at the centre."""
+    if isinstance(error, CentreRefused):
+        return error.retry_after_s is None
     return isinstance(error, BudgetExceeded) and (error.retry_after_s is None or math.isinf(error.retry_after_s))
 
 

@@ -14,13 +14,14 @@ any more (``withdraw``: its successor begins to read the index), then answers no
 see what its successor purges). Deletions go on: what the successor then does not find is a miss.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Final, Protocol
 
-from penstock.ports import StoredAnswer
+from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
 from penstock.stores.lru import LruIndex
+from penstock.stores.purges import KEPT_PURGES, purges_since, read_mark
 
 OVERHEAD_BYTES: Final = 1280
 """What an entry costs in memory beside its body: measured at 1.15 KB with two tags."""
@@ -39,6 +40,7 @@ class Entry:
     """None = only the store behind has it."""
     asked_at: float = 0.0
     """0 = by an earlier process."""
+    deployment: str = ""
 
 
 class Backing(Protocol):
@@ -60,9 +62,24 @@ class Backing(Protocol):
         """Return when all that was called before is durable. Raises StoreError."""
         ...
 
+    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
+        """Keep what was purged, None = of every one."""
+        ...
+
+    async def purges(self, after: str, limit: int) -> PurgesSince:
+        """As the port's. Raises StoreError."""
+        ...
+
+    async def changed(self, wanted: Changed) -> Sequence[tuple[str, StoredAnswer]]:
+        """As the port's. Raises StoreError."""
+        ...
+
 
 class NoBacking:
     """Nothing outlives the process."""
+
+    def __init__(self) -> None:
+        self._purges: list[Purged] = []
 
     def put(self, id_: int, key: bytes, answer: StoredAnswer) -> None:
         """Nothing to do."""
@@ -76,6 +93,25 @@ class NoBacking:
 
     async def flush(self) -> None:
         """Nothing to do."""
+
+    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
+        """Keep it as long as the process."""
+        self._purges.append(Purged(self._last[0] + 1, at, model, tenant, tag))
+        del self._purges[:-KEPT_PURGES]
+
+    async def purges(self, after: str, limit: int) -> PurgesSince:
+        """What was purged since."""
+        id_, at = read_mark(after)
+        rows = [purge for purge in self._purges if purge.id >= id_][: limit + 1]
+        return purges_since((id_, at), rows, limit, lambda: self._last)
+
+    async def changed(self, wanted: Changed) -> Sequence[tuple[str, StoredAnswer]]:  # noqa: ARG002 - the port's
+        """Nothing is there."""
+        return []
+
+    @property
+    def _last(self) -> tuple[int, float]:
+        return (self._purges[-1].id, self._purges[-1].at) if self._purges else (0, 0.0)
 
 
 class Answers:
@@ -119,26 +155,49 @@ class Answers:
         if outdated or not self._answers:
             return
         entry = Entry(
-            next(self._ids) if self._stores else 0, key, answer.model, answer.tenant, answer.tags, answer, asked_at
-        )
+            next(self._ids) if self._stores else 0, key, answer.model, answer.tenant, answer.tags, answer, asked_at,
+            answer.deployment,
+        )  # fmt: skip
         gone = self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at)
         self._leave(gone)
         if entry.id and entry not in gone:
             self._backing.put(entry.id, key, answer)
 
-    async def purge(self, *, model: str | None = None, tenant: str | None = None, tag: str | None = None) -> int:
-        """Forget what matches all that is given. Returns when that will survive a restart. Raises StoreError."""
+    async def purge(
+        self,
+        *,
+        model: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        deployments: Collection[str] = (),
+    ) -> int:
+        """Forget what matches all that is given. Returns when that will survive a restart. Raises StoreError.
+
+        A tenant that is an edge stands for all of its own. ``deployments``: ``provider/model``, or ``provider/`` for
+        all that it serves; edges of ours, who do not know them, are told to forget the like from anywhere.
+        """
         self._purged_at = self._now()
+        within = tuple(each for each in deployments if each.endswith("/"))
         gone = self._index.remove_where(
             lambda entry: (
                 (model is None or entry.model == model)
-                and (tenant is None or entry.tenant == tenant)
+                and (tenant is None or entry.tenant == tenant or entry.tenant.startswith(f"{tenant}/"))
                 and (tag is None or tag in entry.tags)
+                and (not deployments or entry.deployment in deployments or entry.deployment.startswith(within))
             )
         )
         self._leave(gone)
+        self._backing.note(self._purged_at, model, tenant, tag)
         await self._backing.flush()
         return len(gone)
+
+    async def purges(self, after: str, limit: int) -> PurgesSince:
+        """What was purged since. Raises StoreError."""
+        return await self._backing.purges(after, limit)
+
+    async def changed(self, wanted: Changed) -> Sequence[tuple[str, StoredAnswer]]:
+        """What edges asked for and is still held, each with its mark. Raises StoreError."""
+        return await self._backing.changed(wanted)
 
     def stats(self) -> tuple[int, int]:
         """(entries, bytes) held now."""

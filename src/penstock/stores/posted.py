@@ -5,7 +5,7 @@ A bucket's ``value`` is the scope value itself, for tags the JSON text of all of
 
 from collections.abc import Iterable, Sequence
 
-from penstock.core.budget import SCOPES
+from penstock.core.budget import SCOPES, key_values
 from penstock.errors import StoreError
 from penstock.ports import Posted, PostedQuery
 from penstock.stores.rows import read_tags
@@ -29,4 +29,6 @@ def by_value(scope: str, buckets: Iterable[Posted]) -> Sequence[Posted]:
 
 
 def _values(scope: str, raw: str) -> Sequence[str]:
+    if scope == "key":
+        return key_values(raw)
     return [f"{name}={value}" for name, value in read_tags(raw).items()] if scope == "tag" else [raw]

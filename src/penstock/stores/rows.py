@@ -33,7 +33,7 @@ def exchange_values(row: ExchangeRow) -> Values:
         row.at, row.id, row.endpoint, row.model, row.deployment, row.key_id, row.key_name, row.team, row.user,
         tags_text(row.tags), row.outcome, row.status, row.cache, 1 if row.streamed else 0, row.attempts, *row.usage,
         1 if row.estimated else 0, row.baseline_nano, row.cost_nano, row.currency, row.duration_s, row.first_byte_s,
-        row.overhead_s, row.degraded, row.avoided_nano, row.owner,
+        row.overhead_s, row.degraded, row.avoided_nano, row.owner, row.parent,
     )  # fmt: skip
 
 
@@ -57,13 +57,14 @@ def read_exchange(values: Sequence[Any]) -> ExchangeRow:
     at, id_, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status = values[:12]
     cache, streamed, attempts = values[12:15]
     estimated, baseline_nano, cost_nano, currency, duration_s, first_byte_s, overhead_s = values[20:27]
-    degraded, avoided_nano, owner = values[27:]
+    degraded, avoided_nano, owner, parent = values[27:]
     return ExchangeRow(
         at=at, id=id_, endpoint=endpoint, model=model, deployment=deployment, key_id=key_id, key_name=key_name,
         team=team, user=user, tags=read_tags(tags), outcome=outcome, status=status, cache=cache,
         streamed=bool(streamed), attempts=attempts, usage=Usage(*values[15:20]), estimated=bool(estimated),
         baseline_nano=baseline_nano, cost_nano=cost_nano, currency=currency, duration_s=duration_s,
         first_byte_s=first_byte_s, overhead_s=overhead_s, degraded=degraded, avoided_nano=avoided_nano, owner=owner,
+        parent=parent,
     )  # fmt: skip
 
 

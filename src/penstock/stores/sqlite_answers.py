@@ -9,9 +9,10 @@ import msgspec
 
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import StoredAnswer
+from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
 from penstock.stores.answers import Answers, Entry, size_of
 from penstock.stores.changes import Changes
+from penstock.stores.purges import KEPT_PURGES, mark, purges_since, read_mark
 from penstock.stores.queries import load_queries
 from penstock.stores.sqlite_reader import SqliteReader
 
@@ -61,6 +62,48 @@ class SqliteBacking:
         """Return when all changes are committed. Raises StoreError."""
         await self._changes.flush()
 
+    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
+        """Keep what was purged."""
+        self._changes.add(self._queries["note_purge"], (at, model, tenant, tag))
+        self._changes.add(self._queries["trim_purges"], (KEPT_PURGES,))
+
+    async def purges(self, after: str, limit: int) -> PurgesSince:
+        """What was purged since. Raises StoreError."""
+        id_, at = read_mark(after)
+        return await self._reader.run(lambda connection: self._purges(connection, id_, at, limit))
+
+    async def changed(self, wanted: Changed) -> Sequence[tuple[str, StoredAnswer]]:
+        """What edges asked for. Raises StoreError."""
+        return await self._reader.run(lambda connection: self._changed(connection, wanted))
+
+    def _purges(self, connection: sqlite3.Connection, id_: int, at: float, limit: int) -> PurgesSince:
+        """The row of the mark itself comes too: it says whether this is the list that the mark is of."""
+        rows = connection.execute(self._queries["purges_since"], {"id": id_, "rows": limit + 1}).fetchall()
+        return purges_since((id_, at), [Purged(*row) for row in rows], limit, lambda: self._last(connection))
+
+    def _last(self, connection: sqlite3.Connection) -> tuple[int, float]:
+        last = connection.execute(self._queries["last_purge"]).fetchone()
+        return (0, 0.0) if last is None else (int(last[0]), float(last[1]))
+
+    def _changed(self, connection: sqlite3.Connection, wanted: Changed) -> list[tuple[str, StoredAnswer]]:
+        """Row by row: bodies may be large, and the bound is on their sum."""
+        id_, since = read_mark(wanted.after)
+        first, last = f"{wanted.edge}/", f"{wanted.edge}0"
+        named = {"since": since, "id": id_, "until": wanted.until, "first": first, "last": last, "now": wanted.now}
+        found: list[tuple[str, StoredAnswer]] = []
+        size = 0
+        for id_, *row in connection.execute(self._queries["changed"], named):
+            answer = _read(row)
+            if answer is None or len(answer.body) > wanted.max_bytes:
+                continue
+            size += len(answer.body)
+            if size > wanted.max_bytes:
+                break
+            found.append((mark(id_, answer.stored_at), answer))
+            if len(found) >= wanted.limit:
+                break
+        return found
+
 
 async def load_index(answers: Answers, reader: SqliteReader) -> None:
     """Make every stored entry known, without its body."""
@@ -79,11 +122,13 @@ async def stored_answers(reader: SqliteReader, now: float) -> list[StoredModel]:
 def _entries(connection: sqlite3.Connection, query: str) -> list[tuple[Entry, int, float]]:
     """(entry, bytes of body, end). Models, tenants and tags are few: one object each, however many rows name it."""
     shared: dict[Any, Any] = {}
-    return [
-        (Entry(id_, key, shared.setdefault(model, model), shared.setdefault(tenant, tenant), tags, None), size, end)
-        for id_, key, end, size, model, tenant, text in connection.execute(query)
-        if (tags := _read_tags(text, shared)) is not None
-    ]
+    found = []
+    for id_, key, end, size, *names, text in connection.execute(query):
+        tags = _read_tags(text, shared)
+        if tags is not None:
+            model, tenant, deployment = (shared.setdefault(name, name) for name in names)
+            found.append((Entry(id_, key, model, tenant, tags, None, deployment=deployment), size, end))
+    return found
 
 
 def _read_tags(text: str, shared: dict[Any, Any]) -> tuple[str, ...] | None:
@@ -100,18 +145,19 @@ def _values(id_: int, key: bytes, answer: StoredAnswer) -> tuple[Any, ...]:
     return (
         id_, key, answer.expires_at, len(answer.body), zlib.crc32(answer.body), answer.model, answer.tenant,
         _encode(answer.tags).decode(), answer.stored_at, answer.attempt_id, answer.deployment, *answer.usage,
-        1 if answer.estimated else 0, answer.body,
+        1 if answer.estimated else 0, answer.entry, answer.body,
     )  # fmt: skip
 
 
 def _read(row: Sequence[Any]) -> StoredAnswer | None:
     """The answer in a row; None when its body is not what was stored."""
     expires_at, size, checksum, model, tenant, text, stored_at, attempt_id, deployment = row[:9]
-    estimated, body = row[14:]
+    estimated, entry, body = row[14:]
     tags = _read_tags(text, {})
     if len(body) != size or zlib.crc32(body) != checksum or tags is None:
         return None
     return StoredAnswer(
         body=body, stored_at=stored_at, expires_at=expires_at, attempt_id=attempt_id, model=model, tenant=tenant,
         tags=tags, deployment=deployment, usage=Usage(*row[9:14]), estimated=bool(estimated),
+        entry=entry,
     )  # fmt: skip

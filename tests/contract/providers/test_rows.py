@@ -49,7 +49,7 @@ def encoded(
 def test_the_kinds_that_the_contract_names() -> None:
     """Nobody's config breaks by a row that went away."""
     named = "deepseek openai anthropic dashscope zhipu moonshot ark siliconflow openrouter vllm sglang llamacpp ollama"
-    assert set(KINDS) == {*named.split(), "sim", "scripted"}
+    assert set(KINDS) == {*named.split(), "penstock", "sim", "scripted"}
     assert all(set(kind.base_urls) <= set(DIALECTS) for kind in KINDS.values())
 
 

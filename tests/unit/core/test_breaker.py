@@ -218,7 +218,8 @@ def _tree(root: type[ERRORS]) -> Iterator[type[ERRORS]]:
 def test_only_what_a_provider_did_is_blamed(error: type[ERRORS]) -> None:
     """Errors of clients, of operators and of our own blame nobody; those of a provider somebody, or a bad request."""
     blamed = blame(error.kind, None)
-    harmless = not issubclass(error, errors.UpstreamError) or error in {errors.UpstreamError, errors.ProviderRefused}
+    harmless = error is errors.UpstreamError or issubclass(error, errors.ProviderRefused)
+    harmless = harmless or not issubclass(error, errors.UpstreamError)
     assert (blamed is Blame.NOBODY) == harmless
 
 

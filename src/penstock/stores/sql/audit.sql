@@ -36,7 +36,7 @@ FROM (
 SELECT
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner, parent
 FROM exchanges AS e
 WHERE (at, id) > (:at, :id) AND outcome <> 'open' AND (
     cost_nano IS NULL

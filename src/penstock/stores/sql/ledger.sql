@@ -5,9 +5,9 @@
 INSERT INTO exchanges (
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner, parent
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (at, id) DO UPDATE SET
     endpoint = excluded.endpoint,
     model = excluded.model,
@@ -36,7 +36,8 @@ ON CONFLICT (at, id) DO UPDATE SET
     overhead_s = excluded.overhead_s,
     degraded = excluded.degraded,
     avoided_nano = excluded.avoided_nano,
-    owner = excluded.owner
+    owner = excluded.owner,
+    parent = excluded.parent
 WHERE exchanges.outcome = 'open'
 
 -- name: insert_attempt
@@ -123,7 +124,7 @@ SELECT currency FROM exchanges ORDER BY at LIMIT 1
 SELECT
     at, id, endpoint, model, deployment, key_id, key_name, team, user, tags, outcome, status, cache, streamed, attempts,
     input_miss, input_hit, cache_write, output, reasoning, estimated, baseline_nano, cost_nano, currency,
-    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner
+    duration_s, first_byte_s, overhead_s, degraded, avoided_nano, owner, parent
 FROM exchanges
 WHERE at BETWEEN :since AND :until AND id = :id
 
