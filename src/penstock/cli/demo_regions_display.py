@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.cli.demo_regions_report import Marks, Report, Seen, heads, report, story, table
-from penstock.cli.demo_report import percent, quantile, time
+from penstock.cli.demo_report import quantile, time
 from penstock.pipeline.fleet import MemberState
 
 COLUMNS: Final = 48
@@ -22,12 +22,13 @@ LATELY_S: Final = 4.0
 """What the figures beside it are of."""
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 NONE: Final = "·"
+_GAP: Final = 2
 _GRID: Final[Sequence[JustifyMethod]] = ("left", "left", "right")
 _COLOURS: Final = ("green", "cyan")
 _STATES: Final = {
     "closed": ("in", "green"),
     "open": ("out", "bold red"),
-    "half_open": ("being asked again, one request at a time", "yellow"),
+    "half_open": ("asked again, one request at a time", "yellow"),
 }
 NOT_SHOWN: Final = (
     "The regions are two processes on this machine, and the kill is a SIGKILL: connections break, new ones are "
@@ -82,7 +83,7 @@ def headline(marks: Marks) -> str:
     if marks.returned_s is not None:
         return f"{title} is back, and its clients with it"
     if marks.healed_s is not None:
-        return f"{title} is well again; its clients go back when it has stayed so for a while"
+        return f"{title} is well again; its clients go back when it stays so"
     if marks.back_s is not None:
         return f"{title} is back; single requests find out whether it is well"
     if marks.ejected_s is not None:
@@ -105,7 +106,7 @@ def frame(scene: Scene) -> RenderableType:
     return Group(head, timeline(scene), clients_table(scene), fleet_table(scene))
 
 
-def timeline(scene: Scene) -> Table:
+def timeline(scene: Scene) -> RenderableType:
     """Answers per second by each region, what failed, and what happened when."""
     step_s = max(scene.lasts_s, scene.now_s, 1.0) / COLUMNS
     shown = min(COLUMNS, int(scene.now_s / step_s) + 1)
@@ -115,16 +116,17 @@ def timeline(scene: Scene) -> Table:
     }
     failed = _counted((each for each in scene.seen if each.failure), step_s)
     most = max((count for counts in by_region.values() for count in counts.values()), default=1)
-    grid = Table.grid(padding=(0, 2))
+    labels = {region: f"answered by {region.title()}" for region in scene.regions}
+    grid = Table.grid(padding=(0, _GAP))
     for justify in _GRID:
         grid.add_column(justify=justify)
     for region, colour in zip(scene.regions, _COLOURS, strict=False):
         bars = spark(by_region[region], shown, most)
-        grid.add_row(f"answered by {region.title()}", Text(bars.ljust(COLUMNS), colour), _amount(scene, region))
+        grid.add_row(labels[region], Text(bars.ljust(COLUMNS), colour), _amount(scene, region))
     bars = spark(failed, shown, most)
     grid.add_row("failed", Text(bars.ljust(COLUMNS), "red"), f"{failed.total():,}")
-    grid.add_row("", axis(scene.marks, step_s), "")
-    return grid
+    below = Text(" " * (max(map(len, labels.values())) + _GAP), no_wrap=True).append_text(axis(scene.marks, step_s))
+    return Group(grid, below)
 
 
 def _amount(scene: Scene, region: str) -> str:
@@ -164,7 +166,7 @@ def axis(marks: Marks, step_s: float) -> Text:
 def clients_table(scene: Scene) -> Table:
     """What the clients of each region saw in the last seconds."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("clients in", "requests/s", "failed so far", "first byte P50", "P95", "answered by"):
+    for name in ("clients in", "req/s", "failed", "first byte P50", "P95", "answered by"):
         shown.add_column(name, justify="left" if name in {"clients in", "answered by"} else "right")
     for region in scene.regions:
         mine = [each for each in scene.seen if each.home == region]
@@ -177,9 +179,7 @@ def clients_table(scene: Scene) -> Table:
             f"{sum(bool(each.failure) for each in mine)}",
             time(quantile(waits_s, 50)) if waits_s else "-",
             time(quantile(waits_s, 95)) if waits_s else "-",
-            ", ".join(
-                f"{each.title()} {percent(served[each], served.total())}" for each in scene.regions if served[each]
-            ),
+            ", ".join(f"{each.title()} {served[each] / served.total():.0%}" for each in scene.regions if served[each]),
         )
     return shown
 

@@ -75,7 +75,7 @@ def test_the_screen_shows_regions_clients_and_breakers() -> None:
     assert "▲ killed" in shown
     assert "out, asked again in 1.2 s" in shown
     clients = next(row for row in shown.splitlines() if row.strip().startswith("Beijing  "))
-    assert clients.split() == ["Beijing", "0.5", "1", "300", "ms", "500", "ms", "Shanghai", "100.0", "%"]
+    assert clients.split() == ["Beijing", "0.5", "1", "300", "ms", "500", "ms", "Shanghai", "100%"]
 
 
 def test_the_result_counts_all_that_was_answered() -> None:
