@@ -105,6 +105,11 @@ class Breaker:
         self._recent: deque[tuple[float, bool]] = deque()
         self._failed = 0
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether all pass; no time that goes by changes that."""
+        return self._state is State.CLOSED
+
     def state(self, now: float) -> State:
         """The state, with the time that has passed."""
         if self._state is State.OPEN and now >= self._until:

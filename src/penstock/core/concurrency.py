@@ -36,9 +36,11 @@ class AccountShare:
 
     def limit(self, now: float) -> float:
         """Calls at once that may be made now, infinite where nothing is known."""
+        if self._base == inf:
+            return inf if self.known is None else self.known
         risen_s = max(0.0, now - self._rises_from)
         rate = max(RECOVERY * self._met, LEAST_RECOVERY_PER_S)
-        learned = self._base if self._base == inf else self._base + rate * risen_s * (1 + risen_s / SPEED_UP_S)
+        learned = self._base + rate * risen_s * (1 + risen_s / SPEED_UP_S)
         return max(1.0, min(learned, inf if self.known is None else self.known))
 
     def allows(self, now: float) -> bool:
@@ -56,14 +58,18 @@ class AccountShare:
         """Give a place back: at the last byte, however the call ended."""
         self.in_flight -= 1
 
-    def refused(self, sent_at: float, now: float, retry_after_s: float | None = None) -> None:
-        """The provider said 429 to a call sent at ``sent_at``, which is still counted as in flight."""
+    def refused(self, sent_at: float, now: float, retry_after_s: float | None = None) -> bool:
+        """The provider said 429 to a call sent at ``sent_at``, which is still counted as in flight.
+
+        True when it says something new: the last refusal had been heeded when the call was sent.
+        """
         if sent_at <= self._cut_at:
-            return
+            return False
         met = max(1.0, min(self.in_flight, self.limit(now)))
         self._base, self._met = max(1.0, CUT * met), met
         self._cut_at = now
         self._rises_from = now + min(retry_after_s or 0.0, LONGEST_PAUSE_S)
+        return True
 
 
 class Sense(NamedTuple):
@@ -73,11 +79,14 @@ class Sense(NamedTuple):
     enough: int
     """Samples of a window that lasted at least ``SHORTEST_S``; one of ``longest_s`` needs half of them only."""
     longest_s: float
+    few: int
+    slower: float
+    """If so many calls, sent beside few, all wait so many times as long as is allowed, the server is slower."""
 
 
-FIRST_BYTES: Final = Sense(1.25, 16, 2.0)
+FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 3, 1.5)
 """Enough to keep a server busy, too little to be felt."""
-WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0)
+WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 6, 3.0)
 """They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
 SHORTEST_S: Final = 0.1
 LOW: Final = 8
@@ -99,9 +108,11 @@ DOUBT: Final = 0.5
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
 AS_LONG: Final = 0.9
+LIGHT: Final = 0.75
+"""Who is sent beside this part of what has been borne is sent beside few: if it waits, it is not for the others."""
 REACH: Final = 2.0
 """So many times what it has borne without a queue may be tried: that bounds the first seconds of an overload."""
-ALWAYS_TRIED: Final = 32
+ALWAYS_TRIED: Final = 64
 """So many may be tried at once whatever it has borne."""
 FORGET_S: Final = 600.0
 """What it has borne counts for half after so long, unless it does so again."""
@@ -121,7 +132,8 @@ class AdaptiveLimit:
     more than a few calls: a quiet server keeps its limit.
 
     If the wait does not fall although fewer calls are in flight, they are not the cause (a slower model, longer
-    prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. It starts at
+    prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. Calls that were
+    sent beside few tell the same at once. It starts at
     ``most``: without evidence nobody waits. From then on it is never above ``REACH`` times what has been borne, so
     that a sudden overload is not all sent before its first call is late; each window that bears it doubles that.
     """
@@ -180,6 +192,9 @@ class AdaptiveLimit:
         """Judge the window and begin another."""
         samples, self._samples = sorted(self._samples), []
         count = len(samples)
+        light = [wait_s for wait_s, in_flight in samples if in_flight <= LIGHT * self._borne < inf]
+        if len(light) >= self._sense.few and light[0] > self._sense.slower * self._allowed_s:
+            self._floor_s, self._queued, self._doubt = light[0], None, DOUBT
         wait_s, in_flight = samples[count // LOW]
         if self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
             self._bear(max(in_flight for _, in_flight in samples), now)
@@ -191,7 +206,7 @@ class AdaptiveLimit:
         """
         if wait_s < self._floor_s:
             self._floor_s = wait_s if self._floor_s == inf else self._floor_s + SINK * (wait_s - self._floor_s)
-        allowed_s = (self._sense.tolerance + self._doubt) * self._floor_s + SLACK_S
+        allowed_s = self._allowed_s
         in_use = in_flight >= IN_USE * self.limit
         queued = rate * (wait_s - self._floor_s)
         if wait_s > allowed_s and queued >= max(EVIDENCE, EVIDENCE_SHARE * in_flight):
@@ -207,6 +222,10 @@ class AdaptiveLimit:
             self._set(self._limit + max(1.0, self._growth * self._limit), now)
             self._growth = min(2 * self._growth, GROWTH_MOST)
         return True
+
+    @property
+    def _allowed_s(self) -> float:
+        return (self._sense.tolerance + self._doubt) * self._floor_s + SLACK_S
 
     def _bear(self, in_flight: int, now: float) -> None:
         """So many were in flight, and none waited."""

@@ -88,9 +88,10 @@ class Member:
         self.share.known = deployment.concurrency
         self.account.follow(deployment.provider)
 
-    def is_well(self, now: float) -> bool:
+    @property
+    def is_well(self) -> bool:
         """Whether nothing is held against it or its account."""
-        return self.breaker.state(now) is State.CLOSED and self.account.breaker.state(now) is State.CLOSED
+        return self.breaker.is_closed and self.account.breaker.is_closed
 
     def back_in_s(self, now: float) -> float | None:
         """When a call may be planned here again; None = now."""
@@ -129,6 +130,16 @@ def _back_in_s(breaker: Breaker, now: float) -> float | None:
     if until is None:
         return None
     return max(0.0, until - now) if breaker.state(now) is State.OPEN else ASKED_S
+
+
+def _why_out(member: Member, now: float) -> str:
+    """What keeps calls from it, and until when; "" = nothing does."""
+    for breaker, what in ((member.account.breaker, "has an account that is refused"), (member.breaker, "is out")):
+        wait_s = _back_in_s(breaker, now)
+        if wait_s is not None:
+            is_open = breaker.state(now) is State.OPEN
+            return f"{what}; it is " + (f"asked again in {wait_s:.1f} s" if is_open else "being asked again")
+    return ""
 
 
 def _blame(error: PenstockError) -> Blame:
@@ -173,7 +184,7 @@ class Seat:
 
     def watch(self, now: float) -> None:
         """Told from time to time until the stream begins: silence counts before it ends."""
-        if not self._slow and is_slow(now - self._sent_at, self._usual_s(now)):
+        if not self._slow and is_slow(now - self._sent_at, self._usual_s()):
             self._slow = True
             self._report(self._member.breaker, now, ok=True, slow=True)
 
@@ -189,19 +200,27 @@ class Seat:
         member, now = self._member, self._fleet.clock.monotonic()
         blamed = Blame.NOBODY if ours or error is None else _blame(error)
         if error is not None and blamed is Blame.SHARE:
-            member.share.refused(self._sent_at, now, error.retry_after_s)
+            blamed = self._refused(error.retry_after_s, now)
         member.silent.pop(self, None)
         member.in_flight -= 1
         member.share.leave()
         well = error is None and not ours
         if well:
             member.ended(now - self._sent_at, now)
-        self._judge(member.account.breaker, now, well=well, failed=blamed is Blame.ACCOUNT)
+        if not (well and member.account.breaker.is_closed):
+            self._judge(member.account.breaker, now, well=well, failed=blamed is Blame.ACCOUNT)
         self._judge(member.breaker, now, well=well and not self._slow, failed=blamed is Blame.DEPLOYMENT)
         self._fleet.freed(member)
 
+    def _refused(self, retry_after_s: float | None, now: float) -> Blame:
+        """The share shrinks. Who refuses what is left of it too is a failing deployment, where others can take over."""
+        is_news = self._member.share.refused(self._sent_at, now, retry_after_s)
+        return Blame.DEPLOYMENT if is_news and self._rivals(now) else Blame.SHARE
+
     def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool) -> None:
-        if well or failed:
+        if well and breaker.is_closed:
+            breaker.report(ok=True, sent_at=self._taken_at, now=now, chance=0.0)
+        elif well or failed:
             self._report(breaker, now, ok=well)
         else:
             breaker.forget(self._taken_at)
@@ -213,15 +232,15 @@ class Seat:
             now=now,
             chance=self._fleet.rng.random(),
             slow=slow,
-            alone=not self._rivals(now),
+            alone=not self._rivals(),
         )
 
-    def _rivals(self, now: float) -> list[Member]:
+    def _rivals(self) -> list[Member]:
         """Those that could have taken the call instead, and do well."""
-        return [each for each in self._others if each.is_well(now)]
+        return [each for each in self._others if each.is_well]
 
-    def _usual_s(self, now: float) -> float | None:
-        known = [each.usual_s for each in self._rivals(now) if each.usual_s is not None]
+    def _usual_s(self) -> float | None:
+        known = [each.usual_s for each in self._rivals() if each.usual_s is not None]
         return min(known, default=None)
 
 
@@ -303,13 +322,9 @@ class Fleet:
     def objection(self, deployment: DeploymentSettings) -> str:
         """Why no call should be planned there now; "" = nothing speaks against it."""
         member, now = self.member(deployment), self.clock.monotonic()
-        for breaker, what in ((member.account.breaker, "has an account that is refused"), (member.breaker, "is out")):
-            wait_s = _back_in_s(breaker, now)
-            if wait_s is not None:
-                again = (
-                    f"is asked again in {wait_s:.1f} s" if breaker.state(now) is State.OPEN else "is being asked again"
-                )
-                return f"{what}; it {again}"
+        out = "" if member.is_well else _why_out(member, now)
+        if out:
+            return out
         if not member.share.allows(now):
             return f"{FULL} {member.share.limit(now):.0f} calls under way that its account allows"
         return "" if self._bears(member) else f"{FULL} {member.limit.limit} calls under way that it bears"
@@ -320,7 +335,7 @@ class Fleet:
 
     def is_well(self, deployment: DeploymentSettings) -> bool:
         """Whether nothing is held against it: it is in, and not only to find out whether it is back."""
-        return self.member(deployment).is_well(self.clock.monotonic())
+        return self.member(deployment).is_well
 
     def back_in_s(self, deployments: Sequence[DeploymentSettings]) -> float | None:
         """Seconds until the first of these may be asked again; None = none of them is out."""
@@ -354,13 +369,13 @@ class Fleet:
     def take(self, deployment: DeploymentSettings, plan: Sequence[DeploymentSettings]) -> Seat | None:
         """A place there, which must be ended; None = there is none by now. ``plan``: all that could take the call."""
         member, now = self.member(deployment), self.clock.monotonic()
-        account = member.account.breaker
-        if not (account.allows(now) and member.breaker.allows(now) and self._bears(member)):
+        breakers = () if member.is_well else (member.account.breaker, member.breaker)
+        if not (all(breaker.allows(now) for breaker in breakers) and self._bears(member)):
             return None
         if not member.share.enter(now):
             return None
-        account.admit(now)
-        member.breaker.admit(now)
+        for breaker in breakers:
+            breaker.admit(now)
         member.in_flight += 1
         others = [self.member(each) for each in plan if each.id != deployment.id] if len(plan) > 1 else ()
         return Seat(self, deployment, member, others, now)
@@ -372,6 +387,11 @@ class Fleet:
             self._call(seekers)
 
     # --- who waits for a seat
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether anybody ever had to wait for a seat."""
+        return bool(self._seekers)
 
     def must_wait(self, deployments: Sequence[DeploymentSettings]) -> bool:
         """Whether others wait for a seat at these already, and there is none to spare for one more."""
@@ -419,7 +439,7 @@ class Fleet:
     def _room(self, member: Member, now: float) -> int:
         """Seats that are free at one that is up; while it is found out whether it is well, one at a time."""
         room = max(0, self._limit(member, now) - member.in_flight)
-        return room if member.is_well(now) else min(1, room)
+        return room if member.is_well else min(1, room)
 
     # --- from time to time
 

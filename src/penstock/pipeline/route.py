@@ -46,17 +46,16 @@ class Route:
         """Raises NoDeployment, Saturated; NotCached for one who wants no deployment at all."""
         if exchange.asked.directive.only_if_cached:
             raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
-        able = self._able(exchange)
-        if self._fleet.must_wait(able):
-            await self._wait(exchange, able)
+        if self._fleet.has_lines and self._fleet.must_wait(self._able(exchange)):
+            await self._wait(exchange)
         while exchange.seat is None:
             exchange.plan = plan = self.plan(exchange)
             if plan.candidates:
                 exchange.seat = self._fleet.take(plan.candidates[0], plan.candidates)
             elif self._are_full(plan):
-                await self._wait(exchange, able)
+                await self._wait(exchange)
             else:
-                raise self._nobody(exchange, plan, able)
+                raise self._nobody(exchange, plan)
         return None
 
     def leave(self, exchange: Exchange) -> None:
@@ -128,8 +127,9 @@ class Route:
         """Whether one of those that cannot serve it could, but for the calls it has."""
         return any(dropped.reason.startswith(FULL) for dropped in plan.dropped)
 
-    async def _wait(self, exchange: Exchange, able: Sequence[DeploymentSettings]) -> None:
+    async def _wait(self, exchange: Exchange) -> None:
         """Waiting for others to end is not our work."""
+        able = self._able(exchange)
         since = self._clock.monotonic()
         left_s = exchange.started + exchange.total_s - since
         try:
@@ -137,13 +137,11 @@ class Route:
         finally:
             exchange.waited_s += self._clock.monotonic() - since
 
-    def _nobody(
-        self, exchange: Exchange, plan: Plan[DeploymentSettings], able: Sequence[DeploymentSettings]
-    ) -> NoDeployment:
+    def _nobody(self, exchange: Exchange, plan: Plan[DeploymentSettings]) -> NoDeployment:
         reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
         return NoDeployment(
             f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
-            retry_after_s=self._fleet.back_in_s(able),
+            retry_after_s=self._fleet.back_in_s(self._able(exchange)),
         )
 
 
