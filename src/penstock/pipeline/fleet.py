@@ -215,7 +215,7 @@ class Seat:
     def _refused(self, retry_after_s: float | None, now: float) -> Blame:
         """The share shrinks. Who refuses what is left of it too is a failing deployment, where others can take over."""
         is_news = self._member.share.refused(self._sent_at, now, retry_after_s)
-        return Blame.DEPLOYMENT if is_news and self._rivals(now) else Blame.SHARE
+        return Blame.DEPLOYMENT if is_news and self._rivals() else Blame.SHARE
 
     def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool) -> None:
         if well and breaker.is_closed:
