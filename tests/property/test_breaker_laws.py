@@ -121,6 +121,17 @@ def test_alone_and_dead_it_is_out_after_twenty() -> None:
     assert breaker.state(at + 1) is State.CLOSED
 
 
+def test_alone_and_late_it_is_not_judged_by_its_refusals() -> None:
+    """Forty refusals a second while answers are under way: it stays in for ten seconds, and one answer is enough."""
+    breaker, at = Breaker(DEPLOYMENT), 100.0
+    for number in range(790):
+        at = 100.0 + number / 40
+        breaker.report(ok=number == 395, alone=True, sent_at=at, now=at, chance=0.0, under_way=50)
+    assert breaker.state(at) is State.CLOSED
+    breaker.report(ok=False, alone=True, sent_at=at, now=at + 1, chance=0.0, under_way=50)
+    assert breaker.state(at + 1) is State.OPEN
+
+
 def test_a_healthy_deployment_stays_in() -> None:
     """With 2 % of failures among others it is out for less than a thousandth of the time."""
     rng = random.Random(SEED)  # noqa: S311 - chance, no secret

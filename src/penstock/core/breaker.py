@@ -60,11 +60,16 @@ TRANSITIONS: Final[Mapping[tuple[State, Signal], State]] = {
 
 
 class Trip(NamedTuple):
-    """What opens: so many failures in a row, or this rate of at least so many of the latest reports."""
+    """What opens: so many failures in a row, or this rate of at least so many of the latest reports.
+
+    ``lasting_s``: and, while other calls are under way, no answer for so long since the first of those in a row.
+    Refusals come at once: of a provider that is late they are all that is heard at first.
+    """
 
     in_a_row: int
     rate: float
     samples: int
+    lasting_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ class Policy:
     window_s: float = 10.0
 
 
-DEPLOYMENT: Final = Policy(trip=Trip(3, 0.5, 10), alone=Trip(20, 1.0, 20), open_s=1.0, open_most_s=30.0, probes=3)
+DEPLOYMENT: Final = Policy(
+    trip=Trip(3, 0.5, 10), alone=Trip(20, 1.0, 20, lasting_s=10.0), open_s=1.0, open_most_s=30.0, probes=3
+)
 """At 20 requests/s over two the sick one gives ten reports in a second. Alone, one of which half fail serves on."""
 ACCOUNT: Final = Policy(trip=Trip(1, 1.0, 1), alone=Trip(1, 1.0, 1), open_s=30.0, open_most_s=300.0, probes=1)
 
@@ -102,6 +109,7 @@ class Breaker:
         self._probe = -inf  # when the probe that has the place was sent
         self._doublings = 0
         self._in_a_row = 0  # failures while closed, good probes while half-open
+        self._failing_since = -inf
         self._recent: deque[tuple[float, bool]] = deque()
         self._failed = 0
 
@@ -146,12 +154,20 @@ class Breaker:
             self._until = self._probe = -inf
 
     def report(
-        self, *, ok: bool, sent_at: float, now: float, chance: float, slow: bool = False, alone: bool = False
+        self,
+        *,
+        ok: bool,
+        sent_at: float,
+        now: float,
+        chance: float,
+        slow: bool = False,
+        alone: bool = False,
+        under_way: int = 0,
     ) -> None:
         """A call sent at ``sent_at`` answered, or failed in a way that this breaker is blamed for.
 
         ``slow``: it answered far later than others do (``is_slow``), or is overdue by now and still silent. ``alone``:
-        nobody else could have taken it; then slow is good enough.
+        nobody else could have taken it; then slow is good enough. ``under_way``: its calls that have not ended.
         """
         state = self.state(now)
         if state is State.OPEN or sent_at < self._since:
@@ -160,7 +176,7 @@ class Breaker:
         if state is State.HALF_OPEN:
             self.forget(sent_at)
             self._judge_probe(now, chance, failed=failed, enough=1 if alone else self._policy.probes)
-        elif self._trips(self._policy.alone if alone else self._policy.trip, now, ok=ok, failed=failed):
+        elif self._trips(self._policy.alone if alone else self._policy.trip, now, under_way, ok=ok, failed=failed):
             calm = now - self._since > self._policy.open_most_s
             self._doublings = 0 if calm else self._doublings + 1
             self._open(Signal.TRIP, now, chance)
@@ -175,16 +191,19 @@ class Breaker:
         self._in_a_row += 1
         self._enter(Signal.HEALED if self._in_a_row >= enough else Signal.OK, now)
 
-    def _trips(self, trip: Trip, now: float, *, ok: bool, failed: bool) -> bool:
+    def _trips(self, trip: Trip, now: float, under_way: int, *, ok: bool, failed: bool) -> bool:
         """Count a report; True when it is one failure too many. An answer, though slow, ends a row of failures."""
         self._in_a_row = 0 if ok else self._in_a_row + 1
+        if self._in_a_row == 1:
+            self._failing_since = now
         recent = self._recent
         recent.append((now, failed))
         self._failed += failed
         while len(recent) > self._policy.memory or recent[0][0] <= now - self._policy.window_s:
             self._failed -= recent.popleft()[1]
         often = len(recent) >= trip.samples and self._failed >= trip.rate * len(recent)
-        return failed and (often or self._in_a_row >= trip.in_a_row)
+        enough = often or self._in_a_row >= trip.in_a_row
+        return failed and enough and (not under_way or now - self._failing_since >= trip.lasting_s)
 
     def _open(self, signal: Signal, now: float, chance: float) -> None:
         policy = self._policy

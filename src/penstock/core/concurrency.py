@@ -79,14 +79,13 @@ class Sense(NamedTuple):
     enough: int
     """Samples of a window that lasted at least ``SHORTEST_S``; one of ``longest_s`` needs half of them only."""
     longest_s: float
-    few: int
     slower: float
-    """If so many calls, sent beside few, all wait so many times as long as is allowed, the server is slower."""
+    """So many times the wait that a queue could explain is none: the server has become slower."""
 
 
-FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 3, 1.5)
+FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 2.0)
 """Enough to keep a server busy, too little to be felt."""
-WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 6, 3.0)
+WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0)
 """They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
 SHORTEST_S: Final = 0.1
 LOW: Final = 8
@@ -108,8 +107,6 @@ DOUBT: Final = 0.5
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
 AS_LONG: Final = 0.9
-LIGHT: Final = 0.75
-"""Who is sent beside this part of what has been borne is sent beside few: if it waits, it is not for the others."""
 REACH: Final = 2.0
 """So many times what it has borne without a queue may be tried: that bounds the first seconds of an overload."""
 ALWAYS_TRIED: Final = 64
@@ -132,8 +129,8 @@ class AdaptiveLimit:
     more than a few calls: a quiet server keeps its limit.
 
     If the wait does not fall although fewer calls are in flight, they are not the cause (a slower model, longer
-    prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. Calls that were
-    sent beside few tell the same at once. It starts at
+    prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. A wait that
+    no queue of so many explains tells the same at once. It starts at
     ``most``: without evidence nobody waits. From then on it is never above ``REACH`` times what has been borne, so
     that a sudden overload is not all sent before its first call is late; each window that bears it doubles that.
     """
@@ -153,6 +150,7 @@ class AdaptiveLimit:
         self._doubt = 0.0
         self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
+        self._call_s: float | None = None
         self._borne = inf
         self._borne_at = -inf
 
@@ -177,8 +175,12 @@ class AdaptiveLimit:
         ):
             self._close(now)
 
-    def look(self, now: float) -> None:
-        """Time has passed: a window with enough samples need not wait for one more to be closed."""
+    def look(self, now: float, call_s: float | None) -> None:
+        """Time has passed: a window with enough samples need not wait for one more to be closed.
+
+        ``call_s``: how long calls usually take, to their last byte; None = not known.
+        """
+        self._call_s = call_s
         if len(self._samples) >= self._sense.enough and now - self._began >= SHORTEST_S:
             self._close(now)
 
@@ -192,12 +194,18 @@ class AdaptiveLimit:
         """Judge the window and begin another."""
         samples, self._samples = sorted(self._samples), []
         count = len(samples)
-        light = [wait_s for wait_s, in_flight in samples if in_flight <= LIGHT * self._borne < inf]
-        if len(light) >= self._sense.few and light[0] > self._sense.slower * self._allowed_s:
-            self._floor_s, self._queued, self._doubt = light[0], None, DOUBT
         wait_s, in_flight = samples[count // LOW]
+        most = max(in_flight for _, in_flight in samples)
+        if wait_s > self._explicable_s(most):
+            self._floor_s, self._queued, self._doubt = wait_s, None, DOUBT
         if self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
-            self._bear(max(in_flight for _, in_flight in samples), now)
+            self._bear(most, now)
+
+    def _explicable_s(self, in_flight: int) -> float:
+        """A longer wait is no queue of so many: a server that has borne b calls does b in the time that one takes."""
+        if self._call_s is None or self._borne == inf:
+            return inf
+        return self._sense.slower * (self._floor_s + self._call_s * max(0.0, in_flight / self._borne - 1)) + SLACK_S
 
     def _judge(self, wait_s: float, in_flight: int, rate: float, now: float) -> bool:
         """What a window of samples says: the wait, how many were in flight with it, first bytes per second.
@@ -283,10 +291,10 @@ class Capacity:
         """A whole answer came."""
         self._hear(self._wholes, took_s, in_flight, now)
 
-    def look(self, now: float) -> None:
-        """Time has passed."""
+    def look(self, now: float, call_s: float | None) -> None:
+        """Time has passed. ``call_s``: how long calls usually take, to their last byte; None = not known."""
         for each in self._heard:
-            each.look(now)
+            each.look(now, call_s)
         recent = tuple(each for each, heard_at in self._heard.items() if now - heard_at < HEARD_S)
         self._binding = recent or self._binding
 

@@ -122,7 +122,7 @@ class Member:
         """Work out what is usual."""
         self.usual_s = self._quantile.value(USUAL, now)
         self.call_s = self._lengths.value(0.5, now)
-        self.limit.look(now)
+        self.limit.look(now, self.call_s)
 
 
 def _back_in_s(breaker: Breaker, now: float) -> float | None:
@@ -233,6 +233,7 @@ class Seat:
             chance=self._fleet.rng.random(),
             slow=slow,
             alone=not self._rivals(),
+            under_way=self._member.in_flight,
         )
 
     def _rivals(self) -> list[Member]:

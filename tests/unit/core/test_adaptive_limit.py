@@ -65,16 +65,27 @@ def test_what_was_never_borne_is_tried_by_doubling() -> None:
     assert 118 <= limit.limit <= 120
 
 
+def test_a_wait_that_no_queue_explains_shows_a_slower_server() -> None:
+    """Sixty at once took 0.2 s each; twice as many can wait for 0.3 s, not for 2 s: nothing is held back."""
+    limit = AdaptiveLimit(4, 512)
+    now = tell(limit, 100.0, wait_s=0.1, in_flight=60)
+    limit.look(now, 0.2)
+    for in_flight in range(10, 120):
+        now += 0.02
+        limit.observe(2.0, in_flight, now)
+    assert limit.limit >= 200
+
+
 def test_a_window_is_closed_by_time_too() -> None:
     """All that may be sent were sent, and have begun: nothing more comes to close the window, and none is needed."""
     limit = AdaptiveLimit(4, 512)
     now = tell(limit, 100.0, wait_s=0.1, in_flight=10)
     for _ in range(FIRST_BYTES.enough):
-        limit.observe(0.1, 32, now)
-    limit.look(now + 0.05)
-    assert limit.limit == 32
-    limit.look(now + 0.25)
-    assert limit.limit == 64
+        limit.observe(0.1, ALWAYS_TRIED, now)
+    limit.look(now + 0.05, None)
+    assert limit.limit == ALWAYS_TRIED
+    limit.look(now + 0.25, None)
+    assert limit.limit == 2 * ALWAYS_TRIED
 
 
 def test_a_kind_of_call_that_is_not_made_any_more_does_not_bind() -> None:
@@ -88,7 +99,7 @@ def test_a_kind_of_call_that_is_not_made_any_more_does_not_bind() -> None:
     for _ in range(100):
         now += 0.4
         capacity.answered(1.0, 60, now)
-        capacity.look(now)
+        capacity.look(now, 1.0)
     assert capacity.limit == 120
     assert capacity.allows(119)
     assert not capacity.allows(120)
