@@ -260,6 +260,26 @@ async def test_429s_alone_never_open() -> None:
         assert (await house.answer(chat("again"))).status == 200
 
 
+@pytest.mark.parametrize("retry_after", [None, 30])
+async def test_who_has_nothing_left_to_refuse_with_is_out(retry_after: int | None) -> None:
+    """A rate that is used up is no matter of calls at once: the other serves all, and no client sees a 429."""
+    async with open_fleet("ab") as house:
+        house.upstream.at("a").fail(429, retry_after=retry_after).forever()
+        house.upstream.at("b").reply(after_s=0.5).forever()
+        assert served(await ask_all(house, 600, gap_s=0.05)) == {"b": 600}
+        assert called(house).count("a") <= 10
+
+
+async def test_one_round_of_429s_puts_nobody_out() -> None:
+    """Twenty of forty at once are refused: that is one lesson, and the share has learned it."""
+    async with open_fleet("ab", retry={"budget": 0.9}) as house:
+        house.upstream.at("b").reply(after_s=1).forever()
+        house.upstream.at("a").raw(Pause(0.5), status=429).times(20).reply(after_s=1).forever()
+        answers = await ask_all(house, 40)
+        assert served(answers).keys() <= {"a", "b"}
+        assert state(house, "a").state == "closed"
+
+
 # --- nobody's fault
 
 
