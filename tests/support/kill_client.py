@@ -13,6 +13,7 @@ from tests.support.bill_provider_words import prompt_of
 
 PATIENCE_S = 30.0
 PATH = "/v1/chat/completions"
+_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +105,8 @@ async def _take(reader: asyncio.StreamReader, told: Told) -> None:
 
 
 def _is_complete(told: Told) -> bool:
+    """Whether it has the whole answer; a stream that ends with an error event is none."""
+    if told.status == _OK and b'data: {"error"' in told.body:
+        return False
     length = told.headers.get("content-length")
     return told.body.endswith(b"0\r\n\r\n") if length is None else len(told.body) == int(length)

@@ -192,7 +192,7 @@ class KillLoop:
                 assert made, f"{each.question.marker} was answered and left no attempt"
                 report.answered += each.complete
                 guessed = made[-1].outcome == CUT and made[-1].estimated
-                assert not (each.complete and guessed), f"{each.question.marker} was seen whole and charged its hold"
+                assert not (each.complete and guessed), f"{each.question} was seen whole and charged its hold"
 
 
 @contextmanager
