@@ -4,12 +4,13 @@ from typing import Final
 
 from penstock.core.concurrency import GROWTH, GROWTH_MOST, IN_USE
 
-LOOKS: Final = 10
-"""Looks at the loop that make a window."""
+LOOKS: Final = 3
+WINDOW_S: Final = 0.1
+"""So many looks at the loop, and so long, make a window at least."""
 LATE_S: Final = 0.01
 """A loop that is later than this in three quarters of a window has more to do than it can: a request takes ten turns
 of it or so. One long stall, whoever's it is, is late once."""
-FEWER: Final = 0.5
+FEWER: Final = 0.3
 """No window takes more away."""
 
 
@@ -28,6 +29,7 @@ class LoopLimit:
         self._limit = float(most)
         self._growth = GROWTH
         self._late: list[float] = []
+        self._began = 0.0
         self._busiest = 0
         self._suspected = False
 
@@ -36,12 +38,14 @@ class LoopLimit:
         """Requests at once that it bears."""
         return int(self._limit)
 
-    def observe(self, late_s: float, active: int) -> None:
+    def observe(self, late_s: float, active: int, now: float) -> None:
         """A look at the loop came ``late_s`` after it was due, with so many requests under way."""
+        if not self._late:
+            self._began = now - late_s
         self._late.append(late_s)
         self._busiest = max(self._busiest, active)
-        if len(self._late) == LOOKS:
-            self._judge(sorted(self._late)[LOOKS // 4], self._busiest)
+        if len(self._late) >= LOOKS and now - self._began >= WINDOW_S:
+            self._judge(sorted(self._late)[len(self._late) // 4], self._busiest)
             self._late, self._busiest = [], 0
 
     def _judge(self, late_s: float, active: int) -> None:

@@ -10,12 +10,14 @@ Every operation is O(1), amortised. Times are monotonic seconds. Items are the c
 """
 
 from collections import OrderedDict
+from math import exp
 from typing import Final, Generic, NamedTuple, TypeVar
 
-SMOOTHING: Final = 0.1
-"""The weight of the latest interval in the mean time between two turns."""
+PACE_S: Final = 2.0
+"""Turns so long ago weigh a third in the pace. Long enough for servers that end their calls in batches."""
 STALL: Final = 4.0
-"""An interval counts as so many mean ones at most."""
+STALL_S: Final = 1.0
+"""An interval counts as so many mean ones, or as this, at most."""
 MARGIN: Final = 0.6
 """Who is let in expects to wait so much of the most at worst: paces vary, and a refusal after a wait is the worst."""
 
@@ -61,6 +63,46 @@ class Popped(NamedTuple, Generic[T]):
 
     waiter: Waiter[T] | None
     late: list[Waiter[T]]
+
+
+class Pace:
+    """How quickly turns come while somebody waits."""
+
+    __slots__ = ("_count", "_gap_s", "_passed_s", "_turned", "_turned_at")
+
+    def __init__(self) -> None:
+        self._count = self._passed_s = self._gap_s = 0.0
+        self._turned_at: float | None = None  # None: nobody waits
+        self._turned = False  # whether that was a turn, and not the first arrival
+
+    def begin(self, now: float) -> None:
+        """The first one waits."""
+        if self._turned_at is None:
+            self._turned_at, self._turned = now, False
+
+    def end(self) -> None:
+        """Nobody waits any more."""
+        self._turned_at = None
+
+    def turn(self, now: float) -> None:
+        """Somebody's turn came. One stall is not a pace."""
+        if self._turned_at is not None and self._turned:
+            passed_s = now - self._turned_at
+            known, weight = self.interval_s, exp(-passed_s / PACE_S)
+            counted_s = min(passed_s, max(STALL * known, STALL_S)) if self._count else passed_s
+            self._count, self._passed_s = self._count * weight + 1, self._passed_s * weight + counted_s
+            self._gap_s = max(self._gap_s * weight, counted_s)
+        self._turned_at, self._turned = now, True
+
+    @property
+    def interval_s(self) -> float:
+        """The mean time between two turns; 0.0 where nothing is known."""
+        return self._passed_s / self._count if self._count else 0.0
+
+    def wait_s(self, turns: int, now: float) -> float:
+        """How long so many turns take. A stall, longer than pauses are here, is expected to last as long again."""
+        stalled_s = 0.0 if self._turned_at is None else now - self._turned_at - max(self._gap_s, self.interval_s)
+        return turns * self.interval_s + max(0.0, stalled_s)
 
 
 class Lane(Generic[T]):
@@ -145,9 +187,8 @@ class FairQueue(Generic[T]):
         self.bound = bound
         self.patience = patience
         self._ranks: tuple[Rank[T], Rank[T]] = (Rank(), Rank())  # interactive, batch
-        self._interval_s = 0.0  # the mean time between two turns while somebody waits
-        self._turned_at: float | None = None  # None: nobody waits
-        self._paced = False  # whether that was a turn, and not the first arrival
+        self._pace = Pace()  # of all turns
+        self._batch_pace = Pace()  # of those that are left to batch
         self._crowded: OrderedDict[tuple[str, bool], float] = OrderedDict()  # tenant and class: until when, in order
 
     def __len__(self) -> int:
@@ -165,8 +206,9 @@ class FairQueue(Generic[T]):
             if evicted is None:
                 return Pushed(None, None, expected_s)
             self._ranks[evicted.batch].remove(evicted)
-        if not len(self):
-            self._turned_at, self._paced = now, False
+        self._pace.begin(now)
+        if batch:
+            self._batch_pace.begin(now)
         waiter = Waiter(item, tenant, now, batch=batch)
         rank.add(waiter)
         return Pushed(waiter, evicted, expected_s)
@@ -180,31 +222,29 @@ class FairQueue(Generic[T]):
                 rank.remove(waiter)
                 if not wait_too_long(waiter, now, self.patience):
                     rank.turned(waiter.tenant)
-                    self._count_turn(now)
+                    self._turn(waiter, now)
                     return Popped(waiter, late)
                 late.append(waiter)
-        self._turned_at = None
+        self._rest()
         return Popped(None, late)
 
     def cancel(self, waiter: Waiter[T]) -> bool:
         """It does not want to wait any more; False when it has left already."""
         removed = self._ranks[waiter.batch].remove(waiter)
-        if not len(self):
-            self._turned_at = None
+        self._rest()
         return removed
 
     def expected_s(self, tenant: str, now: float, *, batch: bool = False) -> float:
-        """How long an arrival would wait at most, at the pace of the last turns; 0.0 where nothing is known.
-
-        A stall is expected to last as long again as it has lasted.
-        """
-        if self._turned_at is None:
+        """How long an arrival would wait at most, at the pace of the last turns; 0.0 where nothing is known."""
+        if not len(self):
             return 0.0
         rank = self._ranks[batch]
         rounds = rank.waiting(tenant) + 1
         others = len(rank.lanes) - (tenant in rank.lanes) + 1
-        ahead = min(rank.size + 1, rounds * others) + (self._ranks[0].size if batch else 0)
-        return ahead * self._interval_s + max(0.0, now - self._turned_at - self._interval_s)
+        ahead = min(rank.size + 1, rounds * others)
+        if not batch:
+            return self._pace.wait_s(ahead, now)
+        return max(self._pace.wait_s(ahead + self._ranks[0].size, now), self._batch_pace.wait_s(ahead, now))
 
     def _too_long(self, expected_s: float, tenant: str, now: float, *, batch: bool) -> bool:
         """Whether an arrival need not wait at all. Who has fewer waiting than the average is not crowding."""
@@ -234,16 +274,18 @@ class FairQueue(Generic[T]):
         largest, size = rank.largest()
         return rank.newest(largest) if size > rank.waiting(tenant) + 1 else None
 
-    def _count_turn(self, now: float) -> None:
-        """Only turns with somebody waiting in between tell the pace. One stall is not a pace."""
-        if self._turned_at is not None and self._paced:
-            passed_s = now - self._turned_at
-            if self._interval_s:
-                self._interval_s += SMOOTHING * (min(passed_s, STALL * self._interval_s) - self._interval_s)
-            else:
-                self._interval_s = passed_s
-        self._paced = len(self) > 0
-        self._turned_at = now if self._paced else None
+    def _turn(self, waiter: Waiter[T], now: float) -> None:
+        """Only turns with somebody waiting in between tell a pace."""
+        self._pace.turn(now)
+        if waiter.batch:
+            self._batch_pace.turn(now)
+        self._rest()
+
+    def _rest(self) -> None:
+        if not len(self):
+            self._pace.end()
+        if not self._ranks[1].size:
+            self._batch_pace.end()
 
 
 def wait_too_long(waiter: Waiter[T], now: float, patience: Patience) -> bool:

@@ -85,7 +85,7 @@ class Gate:
     def _look(self) -> None:
         """How late this comes is how late everything does."""
         now, self._timer = self._clock.monotonic(), None
-        self._adaptive.observe(max(0.0, now - self._due), self.active)
+        self._adaptive.observe(max(0.0, now - self._due), self.active, now)
         self._line.expect(self._usual.value(now))
         if self._limits.adaptive and (self.active >= LEAST or self.waiting):
             self._watch()
