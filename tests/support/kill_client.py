@@ -13,7 +13,6 @@ from tests.support.bill_provider_words import prompt_of
 
 PATIENCE_S = 30.0
 PATH = "/v1/chat/completions"
-_OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,11 @@ class Told:
     """As it stood on the wire, chunk sizes included."""
     complete: bool = False
     """It came to its end, as HTTP says."""
+
+    @property
+    def answered(self) -> bool:
+        """It has the whole answer: it came to its end, and that was no error event."""
+        return self.complete and b'data: {"error"' not in self.body
 
     @property
     def json(self) -> Any:
@@ -105,8 +109,5 @@ async def _take(reader: asyncio.StreamReader, told: Told) -> None:
 
 
 def _is_complete(told: Told) -> bool:
-    """Whether it has the whole answer; a stream that ends with an error event is none."""
-    if told.status == _OK and b'data: {"error"' in told.body:
-        return False
     length = told.headers.get("content-length")
     return told.body.endswith(b"0\r\n\r\n") if length is None else len(told.body) == int(length)

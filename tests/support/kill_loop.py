@@ -190,9 +190,9 @@ class KillLoop:
             if each.status == 200:
                 made = attempts.get(each.question.marker, [])
                 assert made, f"{each.question.marker} was answered and left no attempt"
-                report.answered += each.complete
+                report.answered += each.answered
                 guessed = made[-1].outcome == CUT and made[-1].estimated
-                assert not (each.complete and guessed), f"{each.question} was seen whole and charged its hold"
+                assert not (each.answered and guessed), f"{each.question} was seen whole and charged its hold"
 
 
 @contextmanager
