@@ -195,7 +195,7 @@ class Gateway:
             self.treasury.take_over(moved)
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
-        await self._centres.follow(self.settings.providers)
+        await self._centres.start(self.settings.providers)
         for ticker in self._tickers:
             ticker.start()
 

@@ -17,6 +17,7 @@
         ├── Unreachable             no connection, or it broke before an answer began
         ├── ProviderTimeout         one of our deadlines passed while waiting for it
         ├── ProviderBusy            408 429 5xx, or cut off for lack of capacity
+        │   └── CentreSpent         a central Penstock has called its providers in vain
         ├── ProviderRefused         400 404 413 422: this request will not be served there
         │   └── CentreRefused       a central Penstock refuses whom we ask for
         ├── ProviderAccount         401 402 403: this account will not be served
@@ -245,6 +246,8 @@ class UpstreamError(PenstockError):
     kind = "provider_error"
     origin = Origin.PROVIDER
     retry = Retry.ANYWHERE
+    said = ""
+    """The kind of error of a central Penstock, which the client is told as if it were ours; "" = it is none."""
 
     def __init__(
         self,
@@ -291,11 +294,14 @@ class ProviderRefused(UpstreamError):
     retry = Retry.ELSEWHERE
 
 
+class CentreSpent(ProviderBusy):
+    """A central Penstock has tried what it could. Asked again it would try, and may be billed, all of it again."""
+
+    retry = Retry.ELSEWHERE
+
+
 class CentreRefused(ProviderRefused):
     """A central Penstock refuses the tenant that is asked for, or the request: nothing is wrong with the centre."""
-
-    said = ""
-    """The centre's own kind of error, which the client is told as if it were ours."""
 
 
 class ProviderAccount(UpstreamError):

@@ -169,11 +169,12 @@ def http_scope(
     method: str = "POST",
     host: bytes | None = HOST[1],
     peer: str = "127.0.0.1",
+    query: bytes = b"",
 ) -> dict[str, Any]:
     """The scope of a request from ``peer``. ``host`` None = no Host header."""
     hosts = [] if host is None else [(b"host", host)]
     return {
-        "type": "http", "method": method, "path": path, "query_string": b"", "headers": [*hosts, *headers],
+        "type": "http", "method": method, "path": path, "query_string": query, "headers": [*hosts, *headers],
         "http_version": "1.1", "scheme": "http", "client": (peer, 40_000), "server": ("127.0.0.1", 8787),
     }  # fmt: skip
 

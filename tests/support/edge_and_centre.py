@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import httpx2
 
+from penstock.core.records import ExchangeRow
 from tests.support.bill_provider import BillProvider, bill_provider
-from tests.support.bill_provider_lines import PRICES
+from tests.support.bill_provider_lines import PRICES, BilledCall
 from tests.support.gateway_process import GatewayProcess, wait_for
 from tests.support.invariants import Figures, check_money
 from tests.support.invariants_books import Books, stored_rows
@@ -89,6 +90,15 @@ class EdgeAndCentre:
         """The ledger of one of them, as it is on its disk."""
         assert gateway.admin("/admin/spend")[0] == 200  # flushes the ledger
         return Books(stored_rows(gateway.store))
+
+    def asked(self, gateway: GatewayProcess, text: str) -> list[ExchangeRow]:
+        """What the ledger of one of them says of a question, by its marker."""
+        found = self.rows(gateway).exchanges.values()
+        return [row for row in found if row.tags["marker"] == text.split(maxsplit=1)[0]]
+
+    def billed(self, text: str) -> list[BilledCall]:
+        """What the provider bills for a question."""
+        return [call for call in self.bill.calls() if call.marker == text.split(maxsplit=1)[0]]
 
     def check_money(self) -> Figures:
         """The centre's ledger is the provider's bill, the edge's holds nothing of it, and both add up."""

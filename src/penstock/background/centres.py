@@ -22,9 +22,17 @@ class Centres:
         self._edge = edge
         self._reader = reader
         self._followed: dict[str, _Followed] = {}
+        self._started = False
+
+    async def start(self, providers: Mapping[str, ProviderSettings]) -> None:
+        """Follow these; returns when each has been heard, or could not be."""
+        self._started = True
+        await self.follow(providers)
 
     async def follow(self, providers: Mapping[str, ProviderSettings]) -> None:
-        """These from now on; returns when each has been heard, or could not be."""
+        """These from now on, once it is started."""
+        if not self._started:
+            return
         wanted = {name: each for name, each in providers.items() if each.charged_elsewhere}
         for name, followed in tuple(self._followed.items()):
             if wanted.get(name) != followed.provider:
@@ -35,6 +43,7 @@ class Centres:
 
     async def stop(self) -> None:
         """None any more."""
+        self._started = False
         for name in tuple(self._followed):
             await self._leave(name)
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.core.offer import AnswersPage, ChangedAnswer, Offer, PurgeNote
-from penstock.errors import BadAnswer, PenstockError, StoreError, UpstreamError
+from penstock.errors import BadAnswer, PenstockError, ProviderRefused, StoreError, UpstreamError
 from penstock.ports import AnswerCache, Centre, CentreNotes, Clock, StoredAnswer
 
 LOOK_S: Final = 1.0
@@ -91,6 +91,8 @@ class Sync:
                     await self._edge.notes.write(self._name("purges"), page.mark.encode())
                 self._purged, self._known = page.mark, True
         except (UpstreamError, StoreError) as error:
+            if isinstance(error, ProviderRefused):  # a mark that the centre cannot read: begin anew
+                self._purged = ""
             self._is_away(error.detail or error.public)
         else:
             self._is_back()
@@ -179,6 +181,8 @@ class Sync:
         try:
             await pull()
         except PenstockError as error:
+            if isinstance(error, ProviderRefused):
+                self._changed = ""
             log.warning(
                 "the centre was not followed", extra={"centre": self._provider, "why": error.detail or error.public}
             )
@@ -201,4 +205,4 @@ class Sync:
 
 
 def _text(note: bytes | None) -> str:
-    return "" if note is None else note.decode("ascii", "replace")
+    return note.decode() if note is not None and note.isascii() else ""

@@ -43,5 +43,5 @@ def exchange_row(
         first_byte_s=None if first is None else first - exchange.started,
         overhead_s=max(0.0, duration_s - exchange.waited_s),
         owner=owner,
-        parent=asked.passed.parent if asked.passed is not None else "",
+        parent=asked.passed.parent if asked.passed is not None and principal.edge_id else "",
     )

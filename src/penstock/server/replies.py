@@ -101,8 +101,8 @@ def row_of(error: PenstockError) -> Row:
 
 
 def told_kind(error: PenstockError) -> str:
-    """The kind that the client is told: the centre's, where that refused."""
-    return error.said if isinstance(error, CentreRefused) else error.kind
+    """The kind that the client is told: the centre's, where it is one's."""
+    return (error.said if isinstance(error, UpstreamError) else "") or error.kind
 
 
 def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[int, bytes, Headers]:
@@ -145,12 +145,12 @@ def error_event(dialect: str, error: PenstockError, request_id: str) -> bytes:
 
 
 def _upstream_row(error: UpstreamError) -> Row:
+    if error.said in ROWS:
+        return ROWS[error.said]
     if isinstance(error, ProviderBusy) and error.status == 429:  # noqa: PLR2004 - HTTP's own number
         return _BUSY_429
     if isinstance(error, ProviderAccount) and error.status == 402:  # noqa: PLR2004 - likewise
         return _ACCOUNT_402
-    if isinstance(error, CentreRefused):
-        return ROWS.get(error.said, ROWS["provider_refused"])
     if isinstance(error, ProviderRefused):
         return _refused_row(error.status)
     return ROWS.get(error.kind, ROWS["provider_error"])

@@ -46,5 +46,5 @@ def purges_since(after: Place, found: Sequence[Purged], limit: int, last: Callab
         known = not found or found[0].id == 1
     if not known:
         return PurgesSince((), mark(*last()), known=False)
-    given = found[:limit]
+    given = tuple(found[:limit])
     return PurgesSince(given, mark(given[-1].id, given[-1].at) if given else mark(number, at), known=True)
