@@ -41,7 +41,7 @@ from penstock.pipeline.passing import Passing, read_headers_told
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.pipeline.teller import Teller
 from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse
-from penstock.wire.answers import capacity_cut, upstream_id
+from penstock.wire.answers import capacity_cut, is_void, upstream_id
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite
 from penstock.wire.sse import DONE, SseParser, sse
@@ -219,9 +219,11 @@ class Call:
         inside = self._adapter.error_inside(self._dialect, answer)
         if inside is not None:
             raise self._cleared(inside)
-        cut = capacity_cut(self._dialect, answer)
         usage = self._adapter.usage(self._dialect, answer, None)
-        if cut:
+        if is_void(self._dialect, answer):
+            self._settle(BadAnswer.kind, usage)
+            raise BadAnswer("the provider's answer is empty")
+        if capacity_cut(self._dialect, answer):
             self._settle(ProviderBusy.kind, usage, answer)
             raise _cut_off()
         self._take_over(usage, answer)
@@ -421,7 +423,7 @@ class Call:
         row.estimated = estimated
         row.upstream_id = fold.upstream_id if fold is not None else upstream_id(answer or {})
         if (told := self._told_by_centre()) is not None:
-            row.upstream_id = told.request_id
+            row.upstream_id = told.request_id or row.upstream_id
         exchange.attempts.append(row)
         teller.settle(exchange, hold, row, self._share(row))
 

@@ -52,6 +52,8 @@ class Route:
             exchange.plan = plan = self.plan(exchange)
             if plan.candidates:
                 exchange.seat = self._fleet.take(plan.candidates[0], plan.candidates)
+                if exchange.seat is None:  # the clock went on between the two: look again, after the others
+                    await self._clock.sleep(0)
             elif self._are_full(plan):
                 await self._wait(exchange)
             else:

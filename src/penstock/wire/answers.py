@@ -18,6 +18,8 @@ _CHOICE_ENDS: Final = frozenset({"stop", "length", "tool_calls", "function_call"
 _MESSAGE_ENDS: Final = frozenset({"end_turn", "max_tokens", "stop_sequence", "tool_use"})
 _ENDS: Final = _CHOICE_ENDS | _MESSAGE_ENDS
 """Any other reason is ``unfinished``: not to keep an answer costs less than to repeat a bad one."""
+_HOLDERS: Final = {"chat": "choices", "completions": "choices", "embeddings": "data"}
+"""Where the answers of a dialect stand."""
 _FILTERED: Final = frozenset(("content_filter", "refusal", "sensitive", "safety", "recitation"))
 _SAID: Final = ("tool_calls", "function_call", "audio", "images")
 
@@ -44,6 +46,13 @@ def capacity_cut(dialect: str, body: Any) -> bool:
     if dialect == "messages":
         return bool({**said, **_object(said.get("delta"))}.get("stop_reason") == CAPACITY)
     return any(choice.get("finish_reason") == CAPACITY for choice in _objects(said.get("choices")))
+
+
+def is_void(dialect: str, whole: Mapping[str, Any]) -> bool:
+    """Whether a whole answer has nothing where its choices or vectors stand; an empty text is one all the same."""
+    if dialect == "messages":
+        return not isinstance(whole.get("content"), list)
+    return dialect in _HOLDERS and not whole.get(_HOLDERS[dialect])
 
 
 def said(body: Any) -> str:

@@ -352,7 +352,6 @@ NOT_COMPLETE: dict[str, tuple[Callable[[Scripted], object], dict[str, Any]]] = {
         lambda upstream: upstream.json({"data": [{"index": 0, "embedding": [0.5]}]}),
         {"input": ["a", "b"]},
     ),
-    "no choices": (lambda upstream: upstream.json({"choices": None}), {"n": 1}),
 }
 """What a provider answers, and the fields of the request it answers."""
 

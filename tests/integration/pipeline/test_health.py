@@ -27,6 +27,7 @@ FAULTS: dict[str, Callable[[Script], Script]] = {
     "error inside": lambda script: script.error_inside(),
     "not JSON": lambda script: script.raw(b"<html>busy</html>"),
     "empty body": lambda script: script.raw(b""),
+    "no choices": lambda script: script.json({"choices": []}),
     "no model there": lambda script: script.fail(404),
 }
 MIDWAY: dict[str, Callable[[Script], Script]] = {
@@ -35,7 +36,7 @@ MIDWAY: dict[str, Callable[[Script], Script]] = {
     "silence": lambda script: script.hang("chunk"),
 }
 STREAM_FAULTS: dict[str, Callable[[Script], Script]] = {
-    **{name: fault for name, fault in FAULTS.items() if name not in {"not JSON", "empty body"}},
+    **{name: fault for name, fault in FAULTS.items() if name not in {"not JSON", "empty body", "no choices"}},
     "no event": lambda script: script.raw(headers=SSE),
     "only [DONE]": lambda script: script.events(),
 }
