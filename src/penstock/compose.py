@@ -160,7 +160,8 @@ class Gateway:
         self._written = settings
         """As the config has them, without what centres offer."""
         self._own_book = book
-        self._offers: dict[str, Offer] = {}
+        self.offers: Mapping[str, Offer] = {}
+        """Of our centres, by provider."""
         self._offered_lists: dict[str, list[PricedModel]] = {}
         self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
@@ -255,7 +256,7 @@ class Gateway:
         wanted = in_force(self.settings, settings)
         await self.treasury.adopt(budgets_in_force(wanted, records))
         self._written = wanted
-        self.settings = settings = with_offers(wanted, self._offers)
+        self.settings = settings = with_offers(wanted, self.offers)
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
@@ -268,11 +269,11 @@ class Gateway:
     async def _take_offer(self, provider: str, offer: Offer) -> None:
         """Serve the models of a centre, and price by its lists. Raises ConfigError; nothing has changed then."""
         self._offered_lists[provider] = await asyncio.to_thread(read_offered_prices, offer)
-        self._offers[provider] = offer
+        self.offers = {**self.offers, provider: offer}
         self.book = self._own_book
         for name in reversed([*self._written.providers]):  # the first of several has the last word
             self.book = with_prices(self.book, self._offered_lists.get(name, []))
-        self.settings = with_offers(self._written, self._offers)
+        self.settings = with_offers(self._written, self.offers)
         self.metrics.adopt(self.settings)
         self.pipeline = self._pipeline(self.settings)
 
@@ -285,7 +286,7 @@ class Gateway:
     def _pipeline(self, settings: Settings) -> Pipeline:
         """The stages in order: a feature that is off is not in the list."""
         clock, stores, standing = self.clock, self.stores, self.standing
-        accounts = Accounts(self.book, settings.currency, settings.fx, offered_prices(self._offers))
+        accounts = Accounts(self.book, settings.currency, settings.fx, offered_prices(self.offers))
         sharing = Sharing(settings.cache)
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
         teller = Teller(

@@ -34,10 +34,10 @@ from penstock.errors import (
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.fleet import Seat
 from penstock.pipeline.hold import Hold
 from penstock.pipeline.meter import Meter
 from penstock.pipeline.passing import Passing, read_headers_told
+from penstock.pipeline.seat import Seat
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.pipeline.teller import Teller
 from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse

@@ -54,6 +54,7 @@ class Passing:
             "x-penstock-tags": ",".join(f"{name}={value}" for name, value in asked.tags.items()),
             "x-penstock-region": self._region_of(exchange),
             "x-penstock-session": asked.session,
+            "x-forwarded-for": asked.address,
             "x-penstock-priority": "batch" if asked.batch else "",
             "cache-control": directive_text(asked.directive),
             ENTRY: _entry(exchange),
@@ -99,10 +100,11 @@ def as_tenant(principal: Principal, tenant: Tenant) -> Principal:
 
 
 def read_headers_told(headers: Mapping[str, str]) -> Told:
-    """What the centre says of its answer."""
+    """What the centre says of its answer; of one that it only repeats it does not say how that came to be."""
     names = ("x-request-id", "x-penstock-cache", "x-penstock-cost", "age", "x-penstock-degraded")
     request_id, cache, cost, age, degraded = (headers.get(name, "") for name in names)
-    return read_told(request_id, cache, cost, age, degraded)
+    repeated = "idempotent-replayed" in headers
+    return read_told(request_id, "" if repeated else cache, cost, age, degraded)
 
 
 def directive_text(directive: CacheDirective) -> str:

@@ -4,9 +4,11 @@ No framework stands on the hot path: one exchange is made per request and handed
 through the pipeline and sends what comes out.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from penstock.config.settings import Settings
+from penstock.core.offer import Offer
 from penstock.errors import PenstockError
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.keyring import KeyRing
@@ -39,6 +41,7 @@ class Gate(Protocol):
     clock: Clock
     ids: Ids
     stores: Stores
+    offers: Mapping[str, Offer]
 
 
 class DataPlane:

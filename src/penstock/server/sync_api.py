@@ -5,12 +5,14 @@ no answer of anybody but its own tenants. Fails closed: a key that ``server.edge
 """
 
 import asyncio
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from penstock.config.offered import offered_prices
 from penstock.config.prices import price_texts
 from penstock.config.settings import ModelSettings, Settings
 from penstock.core.offer import (
@@ -45,6 +47,8 @@ class Centre(Protocol):
     keyring: KeyRing
     stores: Stores
     clock: Clock
+    offers: Mapping[str, Offer]
+    """Of its own centres."""
 
 
 class SyncApi:
@@ -75,10 +79,12 @@ class SyncApi:
         return principal
 
     async def _offer(self, edge: Principal, _mark: str) -> Offer:
-        """What its key may use, and every price list."""
-        models = self._gateway.settings.models
-        offered = (_offered(models[name]) for name in usable(models, edge)[:MOST_MODELS])
-        return Offer(models=tuple(offered), prices=price_texts())
+        """What its key may use, and every price list; those of our own centre come before ours."""
+        models, offers = self._gateway.settings.models, self._gateway.offers
+        told = offered_prices(offers)
+        offered = (_offered(models[name], told) for name in usable(models, edge)[:MOST_MODELS])
+        lists = ChainMap(*({**offer.prices} for offer in offers.values()), price_texts())
+        return Offer(models=tuple(offered), prices=dict(lists))
 
     async def _purges(self, edge: Principal, mark: str) -> PurgesPage:
         since = await self._gateway.stores.answers.purges(mark, MOST_PURGES)
@@ -130,12 +136,15 @@ def _mark(query: bytes) -> str:
     return given.get("since", "")
 
 
-def _offered(model: ModelSettings) -> Offered:
-    """With what its savings are measured by here."""
+def _offered(model: ModelSettings, told: Mapping[str, Offered]) -> Offered:
+    """With what its savings are measured by here; ``told``: by our own centres, by deployment."""
     name, output = model.name, max(1, model.default_output)
     if model.baseline is None:
         return Offered(name=name, default_output=output)
     provider, prices = model.baseline.provider, model.baseline.provider.prices
+    handed_on = told.get(model.baseline.id) if not (prices or provider.price_book) else None
+    if handed_on is not None:
+        return msgspec.structs.replace(handed_on, name=name, default_output=output)
     if prices is not None:
         flat = prices.input, prices.cached_input, prices.output, prices.cache_write
         return Offered(name=name, default_output=output, flat=flat, currency=prices.currency)

@@ -100,7 +100,7 @@ async def test_what_the_client_said_goes_along() -> None:
         )  # fmt: skip
         assert sent["x-penstock-timeout"] == "30.000"
         assert sent["cache-control"] == "no-cache, max-age=5"
-        assert sent["x-penstock-hops"] == "1"
+        assert (sent["x-penstock-hops"], sent["x-forwarded-for"]) == ("1", "127.0.0.1")
         assert "x-penstock-sensitive" not in sent
 
 
@@ -187,6 +187,7 @@ async def test_a_lost_answer_is_not_made_again() -> None:
         assert answer.status == 200
         assert (len(two.wire.calls), len(two.centre.upstream.calls)) == (2, 1)
         assert [row.outcome for row in two.edge.attempts] == ["provider_unreachable", "ok"]
+        assert two.edge.gateway.stores.answers.stats()[0] == 0, "how a repeated answer came to be, nobody says"
         assert sum(row.cost_nano or 0 for row in two.centre.exchanges) == two.centre.attempts[0].charged_book_nano
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.core.offer import Offer, PurgesPage
+from penstock.core.offer import Offer, Offered, PurgesPage
 from tests.support.house import END_S, PRICES, House, chat, open_house
 
 pytestmark = pytest.mark.looptime(end=END_S)
@@ -53,6 +53,20 @@ async def test_an_offer_names_what_the_key_may_use_and_how_it_is_priced() -> Non
             77,
         )
         assert "deepseek-flash" in offer.prices["deepseek"]
+
+
+async def test_what_our_own_centre_says_is_handed_on() -> None:
+    """An edge of an edge measures by the same price, from the same list."""
+    centre = {"kind": "penstock", "base_url": "http://centre.test/v1", "api_key": "psk-1"}
+    async with open_house(server=SERVER, providers={"centre": centre}, models={}) as house:
+        eu = await house.add_key("eu")
+        told = Offered(name="far", book="deepseek", priced_as="deepseek-flash", currency="CNY")
+        given = Offer(models=(told,), prices={"deepseek": "theirs"})
+        house.gateway.offers = {"centre": given}
+        await house.gateway.adopt(house.gateway.settings)
+        offer = msgspec.json.decode((await get(house, "offer", eu)).body, type=Offer)
+        assert (offer.models, offer.prices["deepseek"]) == (given.models, "theirs")
+        assert len(offer.prices) > 1
 
 
 async def test_a_purge_is_told_to_those_whom_it_concerns() -> None:
