@@ -14,9 +14,9 @@ from penstock.core.routing import Plan
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
 from penstock.pipeline.first import First
-from penstock.pipeline.fleet import Seat
 from penstock.pipeline.flight import Flight
 from penstock.pipeline.hold import Hold
+from penstock.pipeline.seat import Seat
 from penstock.pipeline.standing import Standing
 from penstock.pipeline.stream import Stream
 from penstock.wire.fold import Fold

@@ -1,23 +1,21 @@
 """The fleet: every deployment and every account as it does now, learned from its own calls. Outlives a reload.
 
-A seat is a place at a deployment, from the plan that chose it to the end of its call. Who sits there is counted as in
-flight, so that requests that are planned at the same moment do not all choose the same; what becomes of the call tells
-the breakers of the deployment and of its account. Fails open: a fleet that knows nothing bars nothing.
+Seats are taken here (``seat.py``), and waited for in lines. Fails open: a fleet that knows nothing bars nothing.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
 
-from penstock.config.settings import DeploymentSettings, LimitSettings, ProviderSettings
-from penstock.core.breaker import ACCOUNT, DEPLOYMENT, Blame, Breaker, State, blame, is_slow
+from penstock.config.settings import DeploymentSettings, LimitSettings
+from penstock.core.breaker import State
 from penstock.core.concurrency import AccountShare, Capacity
-from penstock.core.latency import Quantile, Smoothed
 from penstock.core.load import Load
-from penstock.errors import PenstockError, UpstreamError
 from penstock.pipeline.line import Line
+from penstock.pipeline.member import Account, Member, Seekers, why_out
+from penstock.pipeline.seat import Seat
 from penstock.ports import Clock, Rng
 
 WATCH_S: Final = 0.25
@@ -26,246 +24,6 @@ FULL: Final = "has all"
 """How the objection begins to one that only has too many calls under way."""
 LEAST: Final = 4
 """Calls at once that a deployment is always trusted with."""
-USUAL: Final = 0.95
-"""The share of answers that have begun by the time that is called usual."""
-ASKED_S: Final = 1.0
-"""When to come back while one call finds out whether a deployment is back."""
-
-
-class Account:
-    """One provider's account: its standing, and the seats that it allows per model."""
-
-    __slots__ = ("_credentials", "breaker", "shares")
-
-    def __init__(self, provider: ProviderSettings) -> None:
-        self.breaker = Breaker(ACCOUNT)
-        self.shares: dict[str, AccountShare] = {}
-        self._credentials = _credentials(provider)
-
-    def follow(self, provider: ProviderSettings) -> None:
-        """Go by these settings: other credentials are another chance."""
-        credentials = _credentials(provider)
-        if credentials != self._credentials:
-            self._credentials, self.breaker = credentials, Breaker(ACCOUNT)
-
-
-def _credentials(provider: ProviderSettings) -> tuple[object, ...]:
-    return provider.api_key, provider.headers, provider.base_urls
-
-
-class Member:
-    """One deployment."""
-
-    __slots__ = (
-        "_first_byte", "_lengths", "_quantile", "_whole", "account", "breaker", "call_s", "deployment", "id",
-        "in_flight", "limit", "seekers", "share", "silent", "usual_s",
-    )  # fmt: skip
-
-    def __init__(self, deployment: DeploymentSettings, account: Account, share: AccountShare, limit: Capacity) -> None:
-        self.id = deployment.id
-        self.deployment = deployment
-        self.account = account
-        self.share = share
-        self.breaker = Breaker(DEPLOYMENT)
-        self.limit = limit
-        self.in_flight = 0
-        self.silent: dict[Seat, None] = {}
-        """Streams that were asked for and have not begun."""
-        self.seekers: deque[Seekers] = deque()
-        """Who waits for a seat here, or at others too; whose turn is next comes first."""
-        self.usual_s: float | None = None
-        """The P95 of the first bytes of its streams; None = too few are known."""
-        self.call_s: float | None = None
-        """How long half of its calls take at most, to their last byte; None = too few are known."""
-        self._first_byte = Smoothed()
-        self._whole = Smoothed()
-        self._quantile = Quantile()
-        self._lengths = Quantile()
-
-    def follow(self, deployment: DeploymentSettings) -> None:
-        """Go by these settings; what is known of it stays."""
-        self.deployment = deployment
-        self.share.known = deployment.concurrency
-        self.account.follow(deployment.provider)
-
-    @property
-    def is_well(self) -> bool:
-        """Whether nothing is held against it or its account."""
-        return self.breaker.is_closed and self.account.breaker.is_closed
-
-    def back_in_s(self, now: float) -> float | None:
-        """When a call may be planned here again; None = now."""
-        waits = [_back_in_s(breaker, now) for breaker in (self.account.breaker, self.breaker)]
-        return max((wait_s for wait_s in waits if wait_s is not None), default=None)
-
-    def began(self, waited_s: float, in_flight: int, now: float) -> None:
-        """A stream gave its first data. ``in_flight``: with it, when it was sent."""
-        self._first_byte.observe(waited_s, now)
-        self._quantile.observe(waited_s, now)
-        self.limit.began(waited_s, in_flight, now)
-
-    def answered(self, took_s: float, in_flight: int, now: float) -> None:
-        """A whole answer came. ``in_flight``: likewise."""
-        self._whole.observe(took_s, now)
-        self.limit.answered(took_s, in_flight, now)
-
-    def ended(self, took_s: float, now: float) -> None:
-        """A call ended well."""
-        self._lengths.observe(took_s, now)
-
-    def latency_s(self, now: float) -> float | None:
-        """To the first byte; where nobody asks for streams, to the whole answer; None = not known."""
-        first = self._first_byte.value(now)
-        return self._whole.value(now) if first is None else first
-
-    def learn(self, now: float) -> None:
-        """Work out what is usual."""
-        self.usual_s = self._quantile.value(USUAL, now)
-        self.call_s = self._lengths.value(0.5, now)
-        self.limit.look(now, self.call_s)
-
-
-def _back_in_s(breaker: Breaker, now: float) -> float | None:
-    until = breaker.until(now)
-    if until is None:
-        return None
-    return max(0.0, until - now) if breaker.state(now) is State.OPEN else ASKED_S
-
-
-def _why_out(member: Member, now: float) -> str:
-    """What keeps calls from it, and until when; "" = nothing does."""
-    for breaker, what in ((member.account.breaker, "has an account that is refused"), (member.breaker, "is out")):
-        wait_s = _back_in_s(breaker, now)
-        if wait_s is not None:
-            is_open = breaker.state(now) is State.OPEN
-            return f"{what}; it is " + (f"asked again in {wait_s:.1f} s" if is_open else "being asked again")
-    return ""
-
-
-def _blame(error: PenstockError) -> Blame:
-    """Whom the end of a call is held against."""
-    return blame(error.kind, error.status) if isinstance(error, UpstreamError) else Blame.NOBODY
-
-
-class Seat:
-    """A place at a deployment, for one call."""
-
-    __slots__ = ("_beside", "_ended", "_fleet", "_member", "_others", "_sent_at", "_slow", "_taken_at", "deployment")
-
-    def __init__(
-        self, fleet: "Fleet", deployment: DeploymentSettings, member: Member, others: Sequence[Member], now: float
-    ) -> None:
-        """``others``: those that could have taken the call instead; ``now``: when the breakers admitted it."""
-        self.deployment = deployment
-        self._fleet = fleet
-        self._member = member
-        self._others = others
-        self._taken_at = self._sent_at = now
-        self._beside = member.in_flight
-        self._slow = self._ended = False
-
-    def send(self, *, streamed: bool) -> None:
-        """The call goes out now."""
-        self._sent_at = self._fleet.clock.monotonic()
-        if streamed:
-            self._member.silent[self] = None
-
-    def begin(self) -> None:
-        """The first data of a stream is there."""
-        now = self._fleet.clock.monotonic()
-        self.watch(now)
-        self._member.silent.pop(self, None)
-        self._member.began(now - self._sent_at, self._beside, now)
-
-    def answer(self) -> None:
-        """A whole answer is there."""
-        now = self._fleet.clock.monotonic()
-        self._member.answered(now - self._sent_at, self._beside, now)
-
-    def watch(self, now: float) -> None:
-        """Told from time to time until the stream begins: silence counts before it ends."""
-        if not self._slow and is_slow(now - self._sent_at, self._usual_s()):
-            self._slow = True
-            self._report(self._member.breaker, now, ok=True, slow=True)
-
-    def release(self) -> None:
-        """Give the place back, if it is not yet: no call was made, or we ended it."""
-        self.end(None, ours=True)
-
-    def end(self, error: PenstockError | None, *, ours: bool = False) -> None:
-        """The call has ended, by ``error`` or well. ``ours``: we ended it, which says nothing of the deployment."""
-        if self._ended:
-            return
-        self._ended = True
-        member, now = self._member, self._fleet.clock.monotonic()
-        blamed = Blame.NOBODY if ours or error is None else _blame(error)
-        if error is not None and blamed is Blame.SHARE:
-            blamed = self._refused(error.retry_after_s, now)
-        member.silent.pop(self, None)
-        member.in_flight -= 1
-        member.share.leave()
-        well = error is None and not ours
-        if well:
-            member.ended(now - self._sent_at, now)
-        if not (well and member.account.breaker.is_closed):
-            self._judge(member.account.breaker, now, well=well, failed=blamed is Blame.ACCOUNT)
-        self._judge(member.breaker, now, well=well and not self._slow, failed=blamed is Blame.DEPLOYMENT)
-        self._fleet.freed(member)
-
-    def _refused(self, retry_after_s: float | None, now: float) -> Blame:
-        """The share shrinks. Who refuses what is left of it too is a failing deployment, where others can take over."""
-        is_news = self._member.share.refused(self._sent_at, now, retry_after_s)
-        return Blame.DEPLOYMENT if is_news and self._rivals() else Blame.SHARE
-
-    def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool) -> None:
-        if well and breaker.is_closed:
-            breaker.report(ok=True, sent_at=self._taken_at, now=now, chance=0.0)
-        elif well or failed:
-            self._report(breaker, now, ok=well)
-        else:
-            breaker.forget(self._taken_at)
-
-    def _report(self, breaker: Breaker, now: float, *, ok: bool, slow: bool = False) -> None:
-        breaker.report(
-            ok=ok,
-            sent_at=self._taken_at,
-            now=now,
-            chance=self._fleet.rng.random(),
-            slow=slow,
-            alone=not self._rivals(),
-            under_way=self._member.in_flight,
-        )
-
-    def _rivals(self) -> list[Member]:
-        """Those that could have taken the call instead, and do well."""
-        return [each for each in self._others if each.is_well]
-
-    def _usual_s(self) -> float | None:
-        known = [each.usual_s for each in self._rivals() if each.usual_s is not None]
-        return min(known, default=None)
-
-
-class Seekers:
-    """Those who wait for a seat at any of the same deployments."""
-
-    __slots__ = ("line", "members")
-
-    def __init__(self, line: Line, members: Sequence[Member]) -> None:
-        self.line = line
-        self.members = members
-        for member in members:
-            member.seekers.append(self)
-
-    @property
-    def called(self) -> int:
-        """How many are on their way to a seat at these, from other lines too."""
-        lines = {seekers.line for member in self.members for seekers in member.seekers}
-        return sum(line.coming for line in lines)
-
-    @property
-    def call_s(self) -> float | None:
-        """How long calls there usually take, None = nobody knows."""
-        return max((member.call_s for member in self.members if member.call_s is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +81,7 @@ class Fleet:
     def objection(self, deployment: DeploymentSettings) -> str:
         """Why no call should be planned there now; "" = nothing speaks against it."""
         member, now = self.member(deployment), self.clock.monotonic()
-        out = "" if member.is_well else _why_out(member, now)
+        out = "" if member.is_well else why_out(member, now)
         if out:
             return out
         if not member.share.allows(now):
