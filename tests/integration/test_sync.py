@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 
-from penstock.background.sync import AGAIN_S, OFFER_S, Edge, Place, Sync
+from penstock.background.sync import AGAIN_S, MOST_AT_ONCE, OFFER_S, Edge, Place, Sync
 from penstock.clock import LoopClock
 from penstock.core.offer import AnswersPage, ChangedAnswer, Offer, Offered, PurgeNote, PurgesPage
 from penstock.core.usage import Usage
@@ -153,6 +153,16 @@ async def test_who_was_away_too_long_forgets_all_that_came_from_there() -> None:
     followed.centre.purge_pages = [purged(known=False)]
     await followed.sync.look()
     assert await followed.held(1, 2) == [2]
+
+
+@pytest.mark.parametrize(("purges", "held"), [(MOST_AT_ONCE, [1]), (MOST_AT_ONCE + 1, [])])
+async def test_who_missed_very_many_purges_forgets_all_at_once(purges: int, held: list[int]) -> None:
+    """To look at each answer for each of them would take longer than to ask again."""
+    followed = Followed()
+    followed.put(1)
+    followed.centre.purge_pages = [purged(*[PurgeNote(tag=f"n={number}") for number in range(purges)])]
+    await followed.sync.look()
+    assert await followed.held(1) == held
 
 
 async def test_a_centre_that_is_out_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:

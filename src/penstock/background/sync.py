@@ -2,7 +2,7 @@
 
 Fails open: while the centre cannot be reached, or says what makes no sense, nothing changes here and what is stored is
 served on; when it is back, what was purged meanwhile is forgotten first of all. A document is taken whole or not at
-all. Who was away for longer than the centre remembers its purges forgets all that came from there.
+all. Who was away for longer than the centre remembers its purges, or for very many, forgets all that came from there.
 """
 
 import logging
@@ -24,6 +24,8 @@ AGAIN_S: Final = 30.0
 """After a failure."""
 FIRST_LOOK_S: Final = 2.0
 """How long a start waits to hear what was purged while it was away."""
+MOST_AT_ONCE: Final = 100
+"""Purges: each looks at every answer that is held. Who missed more forgets all that came from there."""
 MOST_PAGES: Final = 64
 """Of answers in one go."""
 
@@ -84,7 +86,8 @@ class Sync:
             more = True
             while more:
                 page = await self._centre.purges(self._purged, within_s)
-                for note in page.notes if page.known else (PurgeNote(),):
+                few = page.known and len(page.notes) <= MOST_AT_ONCE
+                for note in page.notes if few else (PurgeNote(),):
                     await self._forget(note)
                 more = page.more and page.mark != self._purged
                 if page.mark != self._purged or not self._known:

@@ -103,6 +103,8 @@ class Once:
         body = b"".join(first.parts)
         if exchange.error is not None or exchange.reply is None or not body:
             return None
+        if exchange.principal.edge_id and not exchange.attempts:  # it cost nothing, and would not again
+            return None
         return StoredResult(
             body_digest=first.body_digest,
             status=exchange.reply.status,

@@ -201,6 +201,18 @@ async def test_a_clients_own_key_is_one_request_for_sister_edges_too() -> None:
         assert all(len(key) == 64 for key in keys)
 
 
+async def test_only_what_was_paid_for_is_kept_for_repeats() -> None:
+    """Every request of an edge has a key; a hit at the centre would be one again."""
+    async with two_houses(edge={"cache": NO_CACHE}) as two:
+        for _ in range(2):
+            await two.edge.answer(chat())
+        centre = two.centre.gateway
+        tenant, now = two.centre.exchanges[0].key_id, centre.clock.now()
+        keys = [call.headers["idempotency-key"] for call in two.wire.sent]
+        kept = [await centre.stores.results.get(tenant, key, now) is not None for key in keys]
+        assert ([row.cache for row in two.centre.exchanges], kept) == (["miss", "exact"], [True, False])
+
+
 async def test_what_the_centre_tried_in_vain_is_not_tried_again() -> None:
     """Its retries are not multiplied by the edge's; the client hears the centre's own error."""
     async with two_houses(retry={"attempts": 2, "budget": 1}) as two:
