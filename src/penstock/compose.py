@@ -255,7 +255,7 @@ class Gateway:
         restart = needs_restart(self.settings, settings)
         wanted = in_force(self.settings, settings)
         await self.treasury.adopt(budgets_in_force(wanted, records))
-        self._written = wanted
+        self._written, self.book = wanted, self._priced_by(wanted)
         self.settings = settings = with_offers(wanted, self.offers)
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
@@ -270,12 +270,17 @@ class Gateway:
         """Serve the models of a centre, and price by its lists. Raises ConfigError; nothing has changed then."""
         self._offered_lists[provider] = await asyncio.to_thread(read_offered_prices, offer)
         self.offers = {**self.offers, provider: offer}
-        self.book = self._own_book
-        for name in reversed([*self._written.providers]):  # the first of several has the last word
-            self.book = with_prices(self.book, self._offered_lists.get(name, []))
+        self.book = self._priced_by(self._written)
         self.settings = with_offers(self._written, self.offers)
         self.metrics.adopt(self.settings)
         self.pipeline = self._pipeline(self.settings)
+
+    def _priced_by(self, settings: Settings) -> PriceBook:
+        """Our lists, and in their place those of the centres that these settings name."""
+        book = self._own_book
+        for name in reversed([*settings.providers]):  # the first of several has the last word
+            book = with_prices(book, self._offered_lists.get(name, []))
+        return book
 
     def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
         """The plan that an exchange would get now; it is nobody's turn."""

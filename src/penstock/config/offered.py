@@ -42,6 +42,8 @@ def read_offered_prices(offer: Offer, calendars: Calendars | None = None) -> lis
 
 def with_prices(book: PriceBook, priced: list[PricedModel]) -> PriceBook:
     """The book with the lists that a centre has instead of its own of the same name."""
+    if not priced:
+        return book
     replaced = {model.book for model in priced}
     return PriceBook([*(model for model in book.all if model.book not in replaced), *priced])
 

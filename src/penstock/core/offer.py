@@ -18,8 +18,10 @@ MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Of the bodies in one document; an answer that is larger by itself stays where it is."""
 MOST_MODELS: Final = 2000
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-Text = Annotated[str, msgspec.Meta(max_length=300)]
+_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+"""Names stand in headers and labels."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300, pattern=_NO_CONTROLS)]
+Text = Annotated[str, msgspec.Meta(max_length=1500, pattern=_NO_CONTROLS)]
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class ChangedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     entry: Text
     """What the edge said with the request."""
-    tenant: Name
+    tenant: Text
     tags: tuple[Text, ...]
     model: Name
     age_s: Annotated[float, msgspec.Meta(ge=0)]

@@ -29,6 +29,8 @@ LONGEST_PART: Final = 1000
 """Characters of a key's name, its team or its id, as they are written."""
 _PARENT: Final = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 _ENTRY: Final = re.compile(r"[A-Za-z0-9%/_.~-]{1,1024}", re.ASCII)
+_REGION: Final = re.compile(r"[A-Za-z0-9_.:/@-]{1,128}", re.ASCII)
+"""As the header takes it; the config may call one anything."""
 _HOPS: Final = re.compile(rb"[1-9]\d?")
 _PARTS: Final = 3
 
@@ -44,6 +46,7 @@ class Passing:
     def headers(self, exchange: Exchange, body: bytes, left_s: float) -> dict[str, str]:
         """``body``: as it is sent; ``left_s``: the seconds that the exchange may still take."""
         asked, principal = exchange.asked, exchange.principal
+        region = self._region_of(exchange)
         hops = 1 if asked.passed is None else asked.passed.hops + 1
         given = {
             HOPS: str(hops),
@@ -52,7 +55,7 @@ class Passing:
             "idempotency-key": _idempotency_key(exchange, body),
             "x-penstock-timeout": f"{max(left_s, LEAST_TIMEOUT_S):.3f}",
             "x-penstock-tags": ",".join(f"{name}={value}" for name, value in asked.tags.items()),
-            "x-penstock-region": self._region_of(exchange),
+            "x-penstock-region": region if _REGION.fullmatch(region) else "",
             "x-penstock-session": asked.session,
             "x-forwarded-for": asked.address,
             "x-penstock-priority": "batch" if asked.batch else "",

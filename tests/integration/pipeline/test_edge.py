@@ -104,6 +104,16 @@ async def test_what_the_client_said_goes_along() -> None:
         assert "x-penstock-sensitive" not in sent
 
 
+async def test_a_region_that_no_header_can_say_is_left_out() -> None:
+    """The config may call a region anything; the request goes on."""
+    async with two_houses(edge={"regions": {"networks": {"127.0.0.1": "\u534e\u4e1c"}}}) as two:
+        assert (await two.edge.answer(chat())).status == 200
+        assert "x-penstock-region" not in two.wire.sent[0].headers
+    async with two_houses(edge={"regions": {"networks": {"127.0.0.1": "cn-east"}}}) as two:
+        await two.edge.answer(chat())
+        assert two.wire.sent[0].headers["x-penstock-region"] == "cn-east"
+
+
 async def test_sensitive_is_sensitive_at_the_centre_too() -> None:
     """Where the centre is trusted with it: there it goes to private providers only, or nowhere."""
     sensitive = {"x-penstock-sensitive": "true"}
