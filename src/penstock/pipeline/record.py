@@ -15,7 +15,7 @@ from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
 from penstock.core.tokens import estimate_request
 from penstock.core.usage import Usage
 from penstock.errors import BudgetExceeded, PenstockError, UnknownKey
-from penstock.pipeline.accounts import AT_THE_CENTRE, Accounts
+from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.rows import exchange_row
 from penstock.ports import Clock, Ledger
@@ -97,8 +97,8 @@ class Record:
             if isinstance(exchange.error, BudgetExceeded):
                 exchange.avoided_nano = self._avoided(exchange)
             return
-        if baseline is None or not exchange.usage.total or _from_the_centre(exchange):
-            return
+        if baseline is None or not exchange.usage.total or exchange.told is not None:
+            return  # what a centre answered now costs and saves there, and would count twice here
         priced = self._accounts.worth(baseline, exchange.usage, exchange.at)
         exchange.baseline_nano = None if priced is None else priced[0].book_nano
 
@@ -112,8 +112,3 @@ class Record:
         usage = Usage(input_miss=estimate_request(exchange.asked.dialect, exchange.fields), output=output)
         priced = self._accounts.worth(baseline, usage, exchange.at)
         return None if priced is None else priced[0].book_nano
-
-
-def _from_the_centre(exchange: Exchange) -> bool:
-    """Whether a centre answered it now: cost and saving stand there, and would count twice here."""
-    return any(row.outcome == "ok" and row.price_source == AT_THE_CENTRE for row in exchange.attempts)

@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
 
-from penstock.core.offer import Offer, Offered
 from tests.support.asgi_transport import AsgiTransport
-from tests.support.house import END_S, House, chat, message, open_house
+from tests.support.house import END_S, PRICES, House, chat, message, open_house, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -40,7 +38,10 @@ async def two_houses(
     async with open_house(server=server, **centre) as above:
         credential = await above.add_key(EDGE, **(key or {}))
         wire = AsgiTransport(above.app)
-        provider = {"kind": "penstock", "base_url": "http://centre.test/v1", "api_key": credential, "private": private}
+        provider = {
+            "kind": "penstock", "base_url": "http://centre.test/v1", "api_key": credential, "private": private,
+            "prices": PRICES,
+        }  # fmt: skip
         sections = {
             "providers": {"centre": provider},
             "models": {name: {"deployments": [{"provider": "centre"}]} for name in ("m", "duo", "stopping")},
@@ -243,15 +244,30 @@ async def test_a_ring_ends() -> None:
         assert bad.status == 400
 
 
+async def test_what_the_edge_pays_itself_is_its_own_cost() -> None:
+    """Where another deployment answers for the centre that is out: charged here, measured by the centre's price."""
+    own = {"kind": "scripted", "prices": {**PRICES, "output": 2}}
+    deployments = [{"provider": "centre"}, {"provider": "own", "model": "m-1", "weight": 0}]
+    async with two_houses() as two:
+        centre = {"kind": "penstock", "base_url": "http://centre.test/v1", "prices": PRICES, "api_key": "psk-1"}
+        sections = {"providers": {"centre": centre, "own": own}, "models": {"m": {"deployments": deployments}}}
+        await two.edge.gateway.adopt(settings_of(**sections))
+        two.wire.down = True
+        answer = await two.edge.answer(chat())
+        assert answer.headers["x-penstock-deployment"] == "own/m-1"
+        (row,) = two.edge.exchanges
+        usage = row.usage
+        assert [each.charged_book_nano for each in two.edge.attempts] == [0, row.cost_nano]
+        assert row.cost_nano == usage.input_miss * 2000 + usage.input_hit * 500 + usage.output * 2000
+        assert row.baseline_nano == usage.input_miss * 2000 + usage.input_hit * 500 + usage.output * 8000
+
+
 # --- caches
 
 
 async def test_the_edge_serves_its_cache_without_the_centre() -> None:
     """A hit is a saving by the centre's own price; a miss is an error."""
     async with two_houses() as two:
-        flat = (Decimal(2), Decimal("0.5"), Decimal(8), None)
-        priced = Offered(name="m", flat=flat, currency="CNY")
-        await two.edge.gateway._take_offer("centre", Offer(models=(priced,), prices={}))  # noqa: SLF001 - as its loop does
         await two.edge.answer(chat())
         two.wire.down = True
         hit, miss = await two.edge.answer(chat()), await two.edge.answer(chat("other"))
