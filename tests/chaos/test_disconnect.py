@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from penstock.core.tokens import estimate_tokens
-from penstock.pipeline.call import JOURNAL_MARGIN_TOKENS
+from penstock.pipeline.settlement import JOURNAL_MARGIN_TOKENS
 from tests.support.bill_provider_scripted import say_as_asked, scripted_bill
 from tests.support.bill_provider_words import prompt_of
 from tests.support.house import END_S, House, chat, open_house

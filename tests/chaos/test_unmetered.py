@@ -31,13 +31,15 @@ BODIES: dict[str, dict[str, Any]] = {
 TOKEN = "an-admin-token"
 MODELS = ("m", "stopping", "duo", "folded")
 
-MAY_SEND = frozenset({"penstock.pipeline.call", "penstock.cli.demo_traffic"})
+MAY_SEND = frozenset({"penstock.pipeline.call", "penstock.cli.demo_traffic", "penstock.cli.demo_clients"})
 """Who asks a transport to send: the call, and the demo's clients, to a gateway and to made-up providers."""
 MAY_KNOW = MAY_SEND | {
     "penstock.compose",
     "penstock.pipeline.attempt",
     "penstock.cli.demo",
     "penstock.cli.demo_gateway",
+    "penstock.cli.demo_region",
+    "penstock.cli.demo_regions",
 }
 """Who may have one in its hands, to hand it on."""
 SENDERS = frozenset({

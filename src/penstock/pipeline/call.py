@@ -2,15 +2,13 @@
 
 Deadlines: ``first_byte`` from dispatch to the first data event (for a whole answer: to the answer), ``between`` data
 events, ``total`` over the whole exchange. A provider's keep-alives are waiting, not progress. Whatever ends the call,
-it is settled exactly once, with the usage the provider reported, else our own count, marked as estimated. A provider
-that worked and failed is charged for what came of it: it will bill that too.
+it is settled exactly once (``settlement.py``).
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from math import ceil
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -18,10 +16,7 @@ import msgspec
 from penstock.config.kinds import Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.bound import cap_fields
-from penstock.core.edge import Told
-from penstock.core.records import OPEN, AttemptRow, ShareRow
-from penstock.core.tokens import estimate_answer, surely_said
-from penstock.core.usage import NO_USAGE, Usage
+from penstock.core.usage import Usage
 from penstock.errors import (
     BadAnswer,
     ClientGone,
@@ -32,16 +27,15 @@ from penstock.errors import (
     UpstreamError,
 )
 from penstock.pipeline.accounts import Accounts
-from penstock.pipeline.counting import count
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.hold import Hold
-from penstock.pipeline.meter import Meter
 from penstock.pipeline.passing import Passing, read_headers_told
 from penstock.pipeline.seat import Seat
+from penstock.pipeline.settlement import HEDGE_LOST, Settlement
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.pipeline.teller import Teller
 from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse
-from penstock.wire.answers import capacity_cut, is_void, upstream_id
+from penstock.wire.answers import capacity_cut, is_void
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite
 from penstock.wire.sse import DONE, SseParser, sse
@@ -53,16 +47,10 @@ LINGER_S: Final = 1.0
 
 SHORTEST_SECRET: Final = 8
 """Of a provider's header: a shorter value is none, and may stand in any text."""
-HEDGE_LOST: Final = "hedge_lost"
-"""The outcome of a call beside which another began to answer first."""
-JOURNAL_MARGIN_TOKENS: Final = 16
-"""What a provider may have said beyond what was read of it: it was under way to us."""
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Metered = tuple[Usage, bool]
-"""Usage, and whether it is our own count."""
 _THINKING_OFF: Final = {"thinking": {"type": "disabled"}}
 """In the messages dialect, of every provider."""
 _decode = msgspec.json.Decoder().decode
@@ -99,15 +87,11 @@ class Call:
         self._adapter = world.adapters[hold.deployment.provider.kind]
         self._dialect = exchange.asked.dialect
         self._wins: Callable[[Call], bool] | None = None
-        self._lost = False
-        self._status = 0
-        self._settled = self._out_of_time = False
+        self._lost = self._out_of_time = False
         self._size = 0
-        self._pace = self._told = 0
-        self._noted = NO_USAGE
-        self._began = 0.0
-        self._meter = Meter(exchange, hold, world.teller) if hold.binding else None
-        self._fold: Fold | None = None
+        self._settlement = Settlement(
+            exchange, hold, self._adapter, clock=world.clock, accounts=world.accounts, teller=world.teller
+        )
         self._response: UpstreamResponse | None = None
         self.streaming = False
         """True once a stream was handed out: from then on the stream itself settles and closes."""
@@ -128,22 +112,16 @@ class Call:
 
     async def discard(self) -> None:
         """It was held for and is not made."""
-        self._settled = True
-        self._world.teller.release(self._exchange, self._hold, HEDGE_LOST)
+        self._settlement.discard()
         await self._close()
 
     def _take_over(self, usage: Usage | None = None, answer: dict[str, Any] | None = None) -> None:
         """The exchange's answer is this one's. Ends this call when another was first."""
         if self._wins is not None and not self._wins(self):
-            self._settle(HEDGE_LOST, usage, answer, worked=True)
+            self._settlement.settle(HEDGE_LOST, usage, answer, worked=True)
             raise asyncio.CancelledError
-        self._exchange.served_by, self._exchange.fold = self._deployment.id, self._fold
-        self._exchange.told = self._told_by_centre()
-
-    def _told_by_centre(self) -> Told | None:
-        """What its headers say, where another Penstock answers."""
-        response = self._response if self._deployment.provider.charged_elsewhere else None
-        return None if response is None else read_headers_told(response.headers)
+        self._exchange.served_by, self._exchange.fold = self._deployment.id, self._settlement.fold
+        self._exchange.told = self._settlement.told
 
     # --- the call
 
@@ -154,15 +132,15 @@ class Call:
         try:
             return await self._open()
         except PenstockError as error:
-            self._settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
+            self._settlement.settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
             self._seat.end(error, ours=self._out_of_time or self._dialect == "count_tokens")
             self._warn(error)
             raise
         except asyncio.CancelledError:
-            self._settle(HEDGE_LOST if self._lost else ClientGone.kind, worked=True)
+            self._settlement.settle(HEDGE_LOST if self._lost else ClientGone.kind, worked=True)
             raise
         except BaseException:
-            self._settle(PenstockError.kind, worked=True)
+            self._settlement.settle(PenstockError.kind, worked=True)
             raise
         finally:
             if not self.streaming:
@@ -186,7 +164,9 @@ class Call:
         self._response = response = await self._within(
             first_byte_at, "first_byte", self._world.transport(provider).send(request)
         )
-        self._status = response.status
+        self._settlement.status = response.status
+        if provider.charged_elsewhere:
+            self._settlement.told = read_headers_told(response.headers)
         if response.status != 200:  # noqa: PLR2004 - the one status that carries an answer
             body = await self._within(first_byte_at, "first_byte", response.read(MAX_ERROR_BYTES))
             raise self._cleared(self._adapter.refusal(response.status, response.headers, body))
@@ -221,16 +201,16 @@ class Call:
             raise self._cleared(inside)
         usage = self._adapter.usage(self._dialect, answer, None)
         if is_void(self._dialect, answer):
-            self._settle(BadAnswer.kind, usage)
+            self._settlement.settle(BadAnswer.kind, usage)
             raise BadAnswer("the provider's answer is empty")
         if capacity_cut(self._dialect, answer):
-            self._settle(ProviderBusy.kind, usage, answer)
+            self._settlement.settle(ProviderBusy.kind, usage, answer)
             raise _cut_off()
         self._take_over(usage, answer)
-        self._settle("ok", usage, answer)
+        self._settlement.settle("ok", usage, answer)
         self._seat.answer()
         self._seat.end(None)
-        await self._durable()
+        await self._settlement.durable()
         exchange = self._exchange
         exchange.whole, exchange.said, exchange.finished = body, answer, True
         if exchange.wants_stream:
@@ -241,7 +221,7 @@ class Call:
 
     async def _stream(self, response: UpstreamResponse, first_byte_at: float, *, folded: bool) -> Reply:
         parser = SseParser()
-        self._fold = fold = fold_for(self._dialect)
+        self._settlement.fold = fold = fold_for(self._dialect)
         first: Batch = []
         while True:
             data = await self._within(first_byte_at, "first_byte", response.next())
@@ -252,15 +232,13 @@ class Call:
                 break
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
-        self._began = self._clock.monotonic()
+        self._settlement.begin(stops=self._deployment.provider.after_disconnect == "stops")
         self._seat.begin()
         self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
             raise _cut_off()
         self._take_over()
         batches = self._batches(response, parser, first)
-        if self._deployment.provider.after_disconnect == "stops":
-            self._world.teller.running[self._hold.attempt_id] = self._journal
         if not folded:
             self.streaming = True
             return Reply(200, batches=batches)
@@ -273,12 +251,12 @@ class Call:
 
     async def _batches(self, response: UpstreamResponse, parser: SseParser, first: Batch) -> Stream:
         """The stream from its first data event; ends with the answer, or raises what broke it."""
-        outcome, exchange, fold, batch = ClientGone.kind, self._exchange, self._fold, first
+        outcome, exchange, fold, batch = ClientGone.kind, self._exchange, self._settlement.fold, first
         monotonic, total_at, between_s = self._clock.monotonic, self._total_at, exchange.model.timeouts.between_s
         progress, progressed, when = 0.0, True, total_at
         try:
             while fold is not None and not fold.done:
-                await self._note_usage()
+                await self._settlement.note_usage()
                 if batch:
                     yield batch
                 since = monotonic()
@@ -298,9 +276,9 @@ class Call:
                 self._check_folded(fold)
             outcome = "ok"
             exchange.finished, exchange.stoppable = not broken, False
-            self._settle(outcome)
+            self._settlement.settle(outcome)
             self._seat.end(None)
-            await self._durable()
+            await self._settlement.durable()
             yield batch
             await self._linger(response)
         except TimeoutError as error:
@@ -316,7 +294,7 @@ class Call:
                 self._warn(error)
             raise
         finally:
-            self._settle(outcome)
+            self._settlement.settle(outcome)
             await self._close()
 
     async def _close(self) -> None:
@@ -344,23 +322,20 @@ class Call:
     def _take(self, batch: Batch) -> bool:
         """Meter the events; True when one of them is progress. Raises the error that one of them carries."""
         progress = False
-        fold = self._fold
         for event in batch:
-            if event.data is None or fold is None or event.name == "ping":
+            if event.data is None or event.name == "ping":
                 continue
             progress = True
             if b'"error"' in event.data and isinstance(event.json, dict):
                 error = self._adapter.error_inside(self._dialect, event.json)
                 if error is not None:
                     raise self._cleared(error)
-            fold.add(event)
-            if self._meter is not None:
-                self._meter.add(event)
+            self._settlement.add(event)
         return progress
 
     def _ending(self) -> Batch:
         """What a stream that just stopped still needs: nothing, its [DONE], or an error."""
-        fold = self._fold
+        fold = self._settlement.fold
         if fold is None or not fold.finished:
             raise BadAnswer("the provider's stream ended before its answer did")
         return [] if fold.done or self._dialect == "messages" else [sse(DONE)]
@@ -396,142 +371,6 @@ class Call:
         limit_s = {"first_byte": timeouts.first_byte_s, "between": timeouts.between_s}.get(which, total_s)
         return ProviderTimeout(f"{self._deployment.id} did not answer in time ({which} deadline of {limit_s:g} s)")
 
-    # --- settlement
-
-    def _settle(
-        self,
-        outcome: str,
-        usage: Usage | None = None,
-        answer: dict[str, Any] | None = None,
-        *,
-        worked: bool = False,
-    ) -> None:
-        """Turn the call into its ledger rows, once. ``worked``: the provider did, even if nothing came of it."""
-        if self._settled:
-            return
-        self._settled = True
-        fold, exchange = self._fold, self._exchange
-        usage = usage or self._reported()
-        usage, estimated = self._used(outcome, usage, answer, worked=worked)
-        if usage.total and not estimated:
-            self._world.teller.reached("usage")
-        if outcome == "ok":
-            exchange.usage, exchange.estimated = usage, estimated
-        teller, hold = self._world.teller, self._hold
-        teller.running.pop(hold.attempt_id, None)
-        row = self._row(outcome, usage)
-        row.estimated = estimated
-        row.upstream_id = fold.upstream_id if fold is not None else upstream_id(answer or {})
-        if (told := self._told_by_centre()) is not None:
-            row.upstream_id = told.request_id or row.upstream_id
-        exchange.attempts.append(row)
-        teller.settle(exchange, hold, row, self._share(row))
-
-    async def _durable(self) -> None:
-        """Nothing is seen of an answer's end before what it used is sure to be known after a crash."""
-        since = self._clock.monotonic()
-        await self._world.teller.flush()
-        self._exchange.waited_s += self._clock.monotonic() - since
-
-    async def _note_usage(self) -> None:
-        """Where the answer's usage is here before its end: were it cut now, it would be charged just that."""
-        usage = self._reported() if self._fold is not None and self._fold.finished else None
-        if usage is None or usage == self._noted:
-            return
-        self._noted = usage
-        teller = self._world.teller
-        teller.running.pop(self._hold.attempt_id, None)
-        teller.note(self._row(OPEN, usage))
-        await self._durable()
-
-    def _reported(self) -> Usage | None:
-        """The usage that a stream has reported so far."""
-        fold = self._fold
-        if fold is None or fold.usage is None:
-            return None
-        return self._adapter.usage(self._dialect, {"usage": fold.usage}, None)
-
-    def _row(self, outcome: str, usage: Usage) -> AttemptRow:
-        """The attempt as it is now, priced."""
-        hold = self._hold
-        row = self._world.teller.row(self._exchange, hold)
-        row.outcome, row.status, row.usage = outcome, self._status, usage
-        row.ended_at = max(self._clock.now(), hold.at)  # the clock may have been set back
-        if not usage.total:
-            return row
-        at = hold.at if self._deployment.provider.billed_at == "start" else row.ended_at
-        priced = self._world.accounts.charge(self._deployment, usage, at)
-        if priced is None:
-            row.charged_nano = row.charged_book_nano = None
-            return row
-        charge, row.price_source = priced
-        row.charged_nano, row.currency = charge.native_nano, charge.currency
-        row.charged_book_nano, row.fx_rate = charge.book_nano, charge.fx_rate
-        return row
-
-    def _journal(self) -> None:
-        """Note how far the answer has come, and as much ahead of that as it may come before the next note."""
-        fold, hold = self._fold, self._hold
-        if fold is None or self._settled:
-            return
-        output = estimate_answer(_told_so_far(fold))
-        self._pace, self._told = max(self._pace, output - self._told), output
-        ahead = min(hold.output, output + 2 * self._pace + JOURNAL_MARGIN_TOKENS)
-        row = self._row(OPEN, Usage(input_miss=hold.prompt, output=ahead))
-        row.estimated = True
-        self._world.teller.note(row)
-
-    def _share(self, row: AttemptRow) -> ShareRow | None:
-        """This exchange's share of its attempt: all."""
-        exchange = self._exchange
-        if not row.usage.total or row.charged_book_nano is None:
-            return None
-        baseline = exchange.requested.baseline
-        lever = "direct" if baseline is None or baseline.id == row.deployment else "routing"
-        if row.outcome == HEDGE_LOST:
-            lever = "hedging"
-        share = ShareRow(attempt_id=row.id, exchange_id=row.exchange_id, amount_nano=row.charged_book_nano, lever=lever)
-        exchange.shares.append(share)
-        return share
-
-    def _used(self, outcome: str, usage: Usage | None, answer: dict[str, Any] | None, *, worked: bool) -> Metered:
-        """What the provider says, where it says all; our own count, where it worked and does not."""
-        fold = self._fold if self._fold is not None and self._fold.started else None
-        whole = answer is not None or (fold is not None and (outcome == "ok" or fold.finished or fold.done))
-        if usage is not None and usage.output and whole:
-            return usage, False
-        if answer is None and fold is None and not worked:
-            return usage or NO_USAGE, False
-        silent = fold is None and self._dialect in STREAMABLE  # it may have said all of it by now, and shown nothing
-        completes = self._deployment.provider.after_disconnect == "completes"
-        if self._hold.binding and not whole and (completes or silent):
-            return Usage(input_miss=self._hold.prompt, output=max(self._hold.output, self._surely(None))), True
-        if answer is None and fold is not None:
-            answer = _told_so_far(fold)
-        used, estimated = count(self._dialect, self._exchange.fields, usage, answer, whole=whole)
-        if estimated and self._hold.binding:
-            surely = max((usage or NO_USAGE).output, self._surely(answer))
-            used = self._within_hold(used, usage or NO_USAGE, surely, unseen=0 if whole else self._unseen(used.output))
-        return used, estimated
-
-    def _surely(self, answer: dict[str, Any] | None) -> int:
-        """Tokens that were said whatever the tokenizer: above its hold, the provider did not keep to its cap."""
-        return max(self._meter.surely if self._meter is not None else 0, surely_said(answer or {}))
-
-    def _unseen(self, output: int) -> int:
-        """What it may have said and we not read: a second at its pace; all that is held where that is not known yet."""
-        seconds = self._clock.monotonic() - self._began
-        if not output or seconds <= 0:
-            return self._hold.output
-        return JOURNAL_MARGIN_TOKENS + ceil(output / seconds)
-
-    def _within_hold(self, used: Usage, reported: Usage, surely: int, *, unseen: int) -> Usage:
-        """Our own count and what may have been under way: not above the hold, and not below what was surely said."""
-        hold = self._hold
-        prompt = used.input_miss if reported.prompt else min(used.input_miss, hold.prompt)
-        output = max(surely, min(hold.output, used.output + unseen))
-        return used._replace(input_miss=prompt, output=output)
-
     def _cleared(self, error: UpstreamError) -> UpstreamError:
         """The provider's words without our credentials, should it repeat them: some of its words go to the client."""
         provider = self._deployment.provider
@@ -552,19 +391,10 @@ class Call:
                 "attempt": self._hold.attempt_id,
                 "deployment": self._deployment.id,
                 "outcome": error.kind,
-                "status": self._status,
+                "status": self._settlement.status,
                 "why": (error.detail or error.public) if own else "",
             },
         )
-
-
-def _told_so_far(fold: Fold) -> dict[str, Any]:
-    """What came of the answer; nothing when it is nested too deep to be written down."""
-    try:
-        told: dict[str, Any] = _decode(fold.whole())
-    except PenstockError:
-        return {}
-    return told
 
 
 def _unbroken(batch: Batch) -> Batch:
