@@ -17,6 +17,9 @@ from penstock.server.cycle import App
 from penstock.server.edge import Bounds, Edge
 
 BACKLOG: Final = 2048
+DOORS: Final = 16
+"""New connections that are let in per turn of the loop: libuv accepts one per descriptor. When turns are long those who
+connect would otherwise wait for seconds behind those who are connected."""
 DRAIN_LOOK_S: Final = 0.02
 """How often a drain looks whether it is done."""
 LAST_WORDS_S: Final = 5.0
@@ -66,7 +69,7 @@ class Listener:
         self.address = Address(*sock.getsockname()[:2])
         """Where it really listens, should the port have been 0."""
         self._app = app
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
     @property
     def connections(self) -> int:
@@ -75,12 +78,14 @@ class Listener:
 
     async def start(self) -> Self:
         """Accept from now on."""
+        loop = asyncio.get_running_loop()
+        doors = [self._sock, *(self._sock.dup() for _ in range(DOORS - 1))]
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._connect, sock=self._sock, backlog=BACKLOG
-            )
+            for door in doors:
+                self._servers.append(await loop.create_server(self._connect, sock=door, backlog=BACKLOG))
         except OSError as error:  # another process may listen since we bound
-            self._sock.close()
+            for door in doors:
+                door.close()
             raise ListenError(_why(self.address, error)) from error
         self.edge.start()
         return self
@@ -109,8 +114,8 @@ class Listener:
         not run into a closed door. ``give``: the process that takes over takes them instead (``Connection.give_away``).
         """
         self.edge.draining = True
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in self.open_connections():
             connection.shutdown()
         try:
