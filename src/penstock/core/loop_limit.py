@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from penstock.core.concurrency import GROWTH, GROWTH_MOST, IN_USE
+from penstock.core.concurrency import GROWTH, IN_USE
 
 LOOKS: Final = 3
 WINDOW_S: Final = 0.1
@@ -27,7 +27,6 @@ class LoopLimit:
         self._least = least
         self._most = most
         self._limit = float(most)
-        self._growth = GROWTH
         self._late: list[float] = []
         self._began = 0.0
         self._busiest = 0
@@ -51,14 +50,12 @@ class LoopLimit:
     def _judge(self, late_s: float, active: int) -> None:
         if late_s > LATE_S:
             if self._suspected:
-                self._growth = GROWTH
                 self._set(min(self._limit, active) * max(FEWER, LATE_S / late_s))
             self._suspected = True
             return
         self._suspected = False
         if active >= IN_USE * self._limit:
-            self._set(self._limit + max(1.0, self._growth * self._limit))
-            self._growth = min(2 * self._growth, GROWTH_MOST)
+            self._set(self._limit + max(1.0, GROWTH * self._limit))
 
     def _set(self, limit: float) -> None:
         self._limit = min(max(limit, float(self._least)), float(self._most))

@@ -21,7 +21,7 @@ class Loop:
 
 
 def test_a_loop_that_is_late_is_given_less_and_gets_it_back() -> None:
-    """Late by twice of what is borne: half of what is under way; then more again, while it is used."""
+    """Late by twice of what is borne: half of what is under way; then a tenth more each time, while it is used."""
     loop = Loop()
     loop.run(2 * LATE_S, 100, looks=8)
     assert loop.limit.limit == 50
