@@ -11,15 +11,10 @@ LEAST_S: Final = 0.05
 """No hedge before this: a wait so short is not worth a call."""
 
 
-def delay(
-    p95_s: float | None, waited_s: float, budget_left: int, *, begun: bool, hedged: bool, elsewhere: bool
-) -> float | None:
-    """Seconds from now until the hedge is due, 0.0 = now; None = send none.
+def delay(p95_s: float | None, budget_left: int) -> float | None:
+    """Seconds from a call's dispatch until its hedge is due; None = send none.
 
-    ``p95_s``: of first-byte times of the deployment that was called, None = too few seen; ``waited_s``: since
-    dispatch; ``budget_left``: hedges that the retry budget holds now; ``begun``: a first data event came; ``hedged``:
-    there is one already; ``elsewhere``: another deployment of the plan may be called and was not.
+    ``p95_s``: of first-byte times of the deployment that is called, None = too few seen; ``budget_left``: hedges that
+    the retry budget holds now.
     """
-    if p95_s is None or begun or hedged or not elsewhere or budget_left < 1:
-        return None
-    return max(0.0, max(p95_s, LEAST_S) - waited_s)
+    return None if p95_s is None or budget_left < 1 else max(p95_s, LEAST_S)

@@ -87,7 +87,7 @@ class Call:
         self._adapter = world.adapters[hold.deployment.provider.kind]
         self._dialect = exchange.asked.dialect
         self._wins: Callable[[Call], bool] | None = None
-        self._lost = self._out_of_time = False
+        self._out_of_time = False
         self._size = 0
         self._settlement = Settlement(
             exchange, hold, self._adapter, clock=world.clock, accounts=world.accounts, teller=world.teller
@@ -95,16 +95,21 @@ class Call:
         self._response: UpstreamResponse | None = None
         self.streaming = False
         """True once a stream was handed out: from then on the stream itself settles and closes."""
+        self.failure: PenstockError | None = None
+        """Why ``open`` gave no reply; None = it did, or was cancelled."""
+        self.lost = False
+        """True once a call beside it was first."""
 
     # --- beside another call
 
     def enter_race(self, wins: Callable[["Call"], bool]) -> None:
-        """Run beside another call, in a task of its own: ``wins`` says whether this one was first."""
+        """Run beside another call, with a task and a deadline of its own: ``wins`` says whether this one was first."""
         self._wins = wins
+        self._deadline = self._clock.deadline()
 
     def lose(self) -> None:
         """The other was first: what ends this one is that."""
-        self._lost = True
+        self.lost = True
 
     def go_on_here(self) -> None:
         """What is left of it is read by the running task."""
@@ -132,12 +137,13 @@ class Call:
         try:
             return await self._open()
         except PenstockError as error:
+            self.failure = error
             self._settlement.settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
             self._seat.end(error, ours=self._out_of_time or self._dialect == "count_tokens")
             self._warn(error)
             raise
         except asyncio.CancelledError:
-            self._settlement.settle(HEDGE_LOST if self._lost else ClientGone.kind, worked=True)
+            self._settlement.settle(HEDGE_LOST if self.lost else ClientGone.kind, worked=True)
             raise
         except BaseException:
             self._settlement.settle(PenstockError.kind, worked=True)

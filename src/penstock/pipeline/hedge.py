@@ -72,7 +72,7 @@ class Hedge:
     async def open(self, call: Call, usual_s: float | None, another: Another) -> Reply:
         """The answer of whichever begins first. ``usual_s``: by when most answers of its deployment have begun."""
         left = self._budget.hedges_left(self._clock.monotonic())
-        wait_s = delay(usual_s, 0.0, left, begun=False, hedged=False, elsewhere=True)
+        wait_s = delay(usual_s, left)
         if wait_s is None:
             return await call.open()
         race = Race()

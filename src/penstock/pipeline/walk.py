@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
 from penstock.core.tokens import estimate_request
-from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockError, UpstreamError
+from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockError, Retry, UpstreamError
 from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Fleet
@@ -35,7 +35,7 @@ class Guide(NamedTuple):
 class Walk:
     """The calls of one exchange."""
 
-    __slots__ = ("_candidates", "_deadline", "_exchange", "_guide", "_made", "_total_at")
+    __slots__ = ("_candidates", "_deadline", "_exchange", "_guide", "_hedged", "_made", "_running", "_total_at")
 
     def __init__(self, exchange: Exchange, deadline: Deadline, guide: Guide) -> None:
         self._exchange = exchange
@@ -44,6 +44,9 @@ class Walk:
         self._candidates = exchange.plan.candidates if exchange.plan is not None else ()
         self._total_at = exchange.started + exchange.total_s
         self._made: list[Made] = []
+        self._running: list[tuple[int, Call]] = []
+        """The calls that run at once, and where."""
+        self._hedged = False
 
     async def run(self) -> Reply:
         """The answer. Raises the last UpstreamError when there is none; ClientGone when nobody waits any more."""
@@ -55,7 +58,7 @@ class Walk:
             except UpstreamError as error:
                 if exchange.unwanted:
                     raise ClientGone("the client left before its answer") from error
-                self._made.append(Made(place, error.retry, error.retry_after_s))
+                self._count()
                 failure = error
                 step = self._next()
                 if step is None:
@@ -76,7 +79,7 @@ class Walk:
         if hold is None or seat is None:
             raise PenstockError("internal error", detail="no hold or no seat was taken before the first call")
         exchange.hold = exchange.seat = None
-        return Call(exchange, hold, seat, self._call_deadline(), total_at=self._total_at, world=self._guide.world)
+        return Call(exchange, hold, seat, self._deadline, total_at=self._total_at, world=self._guide.world)
 
     async def _further(self, place: int) -> Call | None:
         """A further call, to the candidate in that place; None where there is no seat or no budget for it."""
@@ -92,19 +95,19 @@ class Walk:
         except BaseException:
             seat.release()
             raise
-        return Call(self._exchange, hold, seat, self._call_deadline(), total_at=self._total_at, world=self._guide.world)
+        return Call(self._exchange, hold, seat, self._deadline, total_at=self._total_at, world=self._guide.world)
 
     # --- one call, or two
 
     @property
     def _hedges(self) -> bool:
-        return self._exchange.model.hedge and len(self._candidates) > 1
-
-    def _call_deadline(self) -> Deadline:
-        """The exchange's own; one for each of two calls that run at once."""
-        return self._guide.clock.deadline() if self._hedges else self._deadline
+        """Whether a call may have another beside it: once, and only one that is still allowed."""
+        if not self._exchange.model.hedge or self._hedged:
+            return False
+        return len(self._candidates) > 1 and len(self._made) + 2 <= self._guide.schedule.attempts
 
     async def _open(self, call: Call, place: int) -> Reply:
+        self._running = [(place, call)]
         if not self._hedges:
             return await call.open()
         usual_s = self._guide.fleet.member(self._candidates[place]).usual_s
@@ -115,13 +118,24 @@ class Walk:
         return await self._guide.hedge.open(call, usual_s, another)
 
     async def _beside(self, place: int) -> Call | None:
-        """A call to the best candidate that was not asked yet; it counts as made."""
+        """A call to the best candidate that was not asked yet."""
         asked = {place, *(made.place for made in self._made)}
         for other, deployment in enumerate(self._candidates):
             if other not in asked and not self._guide.fleet.objection(deployment):
-                self._made.append(Made(other, UpstreamError.retry, None))
-                return await self._further(other)
+                call = await self._further(other)
+                if call is not None:
+                    self._running.append((other, call))
+                    self._hedged = True
+                return call
         return None
+
+    def _count(self) -> None:
+        """Note what the calls that ran came to. One that lost may still run where it was made, and be billed."""
+        for place, call in self._running:
+            if call.failure is not None:
+                self._made.append(Made(place, call.failure.retry, call.failure.retry_after_s))
+            elif call.lost:
+                self._made.append(Made(place, Retry.ELSEWHERE, None))
 
     # --- between calls
 

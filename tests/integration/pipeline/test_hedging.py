@@ -126,6 +126,69 @@ async def test_when_both_fail_the_error_is_told() -> None:
         assert asked(house) == ["one", "two"]
 
 
+async def test_what_may_run_on_is_asked_of_neither_again() -> None:
+    """Both ran into our deadline: either account may still work on it, and bill it twice."""
+    async with open_house(**CONFIG) as house:
+        await learn(house)
+        house.upstream.at("one").hang("headers")
+        house.upstream.at("two").hang("headers")
+        asking = await house.answer(chat("q", model="hedged-folded"))
+        assert asking.status == 504
+        assert asked(house) == ["one", "two"]
+
+
+async def test_an_error_is_held_against_the_call_that_had_it() -> None:
+    """The hedge, ahead already, breaks off: it was worked for and is not asked again; nor is the one that lost."""
+    async with open_house(**CONFIG) as house:
+        await learn(house)
+        house.upstream.at("one").stream(["late"], after_s=10)
+        house.upstream.at("two").cut(["soon", "er"], gap_s=0.1)
+        asking = await house.answer(chat("q", model="hedged-folded"))
+        assert asking.status == 502
+        assert asked(house) == ["one", "two"]
+
+
+async def test_a_busy_hedge_may_be_asked_again() -> None:
+    """The first ran into its deadline; the hedge was only refused, and is asked again after a while."""
+    async with open_house(**CONFIG) as house:
+        await learn(house)
+        house.upstream.at("one").hang("headers")
+        house.upstream.at("two").fail(503)
+        asking = await house.answer(chat("q", model="hedged-folded"))
+        assert (asking.status, asking.headers["x-penstock-attempts"]) == (200, "3")
+        assert asked(house) == ["one", "two", "two"]
+
+
+async def test_a_hedge_is_one_of_the_calls_that_are_allowed() -> None:
+    """``retry.attempts`` counts it: where one call is allowed, none is hedged."""
+    async with open_house(retry={"attempts": 1}, **CONFIG) as house:
+        asking = await late_first(house, model="hedged", stream=True)
+        assert asking.headers["x-penstock-deployment"] == "one/m-1"
+        assert asked(house) == ["one"]
+
+
+async def test_a_request_is_hedged_once() -> None:
+    """The next call, though late too, has none beside it."""
+    others = [{"provider": each, "model": "m", "weight": 0} for each in ("three", "four")]
+    plan = {"deployments": [*PAIR["deployments"], *others], "hedge": True, "stream_upstream": True}
+    known = {"deployments": [{"provider": "three", "model": "m"}]}
+    changes = {
+        "providers": BASE["providers"] | {each["provider"]: BASE["providers"]["two"] for each in others},
+        "models": CONFIG["models"] | {"hedged-folded": plan, "unhedged": known},
+    }
+    async with open_house(**CONFIG | changes) as house:
+        await learn(house)
+        for number in range(30):
+            await house.answer(chat(f"one too {number}", model="m", stream=True))
+        house.gateway.standing.fleet.watch()
+        house.upstream.at("one").hang("headers")
+        house.upstream.at("two").fail(503)
+        house.upstream.at("three").stream(["at last"], after_s=5)
+        asking = await house.answer(chat("q", model="hedged-folded"))
+        assert asking.headers["x-penstock-deployment"] == "three/m"
+        assert asked(house)[30:] == ["one", "two", "three"]
+
+
 @pytest.mark.parametrize("after_s", [0.05, 0.12, 0.3])
 async def test_a_client_that_leaves_ends_both(after_s: float) -> None:
     """Before, at and after the hedge; ``open_house`` checks that nothing is left."""
