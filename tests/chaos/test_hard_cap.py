@@ -119,6 +119,7 @@ def test_a_real_gateway_admits_exactly_as_many(tmp_path: Path) -> None:
             providers={"oracle": oracle},
             models={"completes": {"deployments": [deployment]}},
             budgets=[limit("all", "global", CALLS)],
+            limits={"adaptive": False, "max_concurrency": CLIENTS},  # whom the budget refuses, not a busy loop
         )
         gateway.start()
         try:

@@ -69,7 +69,8 @@ class Gate:
         if took_s is not None:
             self._usual.observe(took_s, self._clock.monotonic())
         self.active -= 1
-        self._fill()
+        if self.waiting:
+            self._fill()
 
     def _fill(self) -> None:
         """A slot is taken from the moment that its next is called."""
