@@ -235,7 +235,10 @@ class LedgerUnavailable(GatewayError):
 
 
 class NoDeployment(GatewayError):
-    """No deployment of the model can serve this request; the plan says why each was dropped."""
+    """No deployment of the model can serve this request; the plan says why each was dropped.
+
+    ``retry_after_s``: until the first of them is asked again; None = none of them ever can.
+    """
 
     kind = "no_deployment"
 

@@ -55,7 +55,7 @@ def state_text(row: DeploymentRow) -> str:
     state = State(row.state.removeprefix("account_"))
     if state is State.CLOSED:
         return "up"
-    what = f"out {row.back_in_s or 0:.0f} s" if state is State.OPEN else "on trial"
+    what = f"out {max(1, round(row.back_in_s or 0))} s" if state is State.OPEN else "on trial"
     return f"account {what}" if row.state.startswith("account_") else what
 
 

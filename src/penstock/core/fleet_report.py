@@ -30,7 +30,7 @@ class DeploymentRow(msgspec.Struct, frozen=True, kw_only=True):
     """When it is asked again; None = it is in."""
     calls: int
     failures: int
-    """By its own fault."""
+    """By an error of the provider, or a deadline, whoever set it."""
     share: float | None
     """Of all calls; None = there were none."""
 

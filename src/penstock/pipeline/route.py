@@ -140,10 +140,11 @@ class Route:
             exchange.waited_s += self._clock.monotonic() - since
 
     def _nobody(self, exchange: Exchange, plan: Plan[DeploymentSettings]) -> NoDeployment:
+        able = self._able(exchange)
         reasons = "; ".join(f"{dropped.id} {dropped.reason}" for dropped in plan.dropped)
         return NoDeployment(
             f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
-            retry_after_s=self._fleet.back_in_s(self._able(exchange)),
+            retry_after_s=(self._fleet.back_in_s(able) or 0.0) if able else None,
         )
 
 

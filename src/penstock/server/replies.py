@@ -14,6 +14,7 @@ from penstock.core.budget_report import refusal_fields
 from penstock.errors import (
     BudgetExceeded,
     CentreRefused,
+    NoDeployment,
     PenstockError,
     ProviderAccount,
     ProviderBusy,
@@ -118,13 +119,14 @@ def render_error(dialect: str, error: PenstockError, request_id: str) -> tuple[i
     ]
     if request_id:
         headers.append((b"x-request-id", request_id.encode("ascii", "replace")))
-    if row.status in (429, 503) and not _is_for_good(error):
+    is_for_good = row.status in (429, 503) and _is_for_good(error)
+    if row.status in (429, 503) and not is_for_good:
         headers.append((b"retry-after", b"%d" % _retry_after_s(error)))
     if row.status == 401:  # noqa: PLR2004 - RFC 9110 15.5.2: a 401 names its scheme
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode()))
-    if not row.retry_helps:
+    if is_for_good or not row.retry_helps:
         headers.append((b"x-should-retry", b"false"))
     return row.status, body, headers
 
@@ -164,8 +166,8 @@ def _refused_row(status: int | None) -> Row:
 
 
 def _is_for_good(error: PenstockError) -> bool:
-    """Whether no time will cure it: a budget that is never reset, here or at the centre."""
-    if isinstance(error, CentreRefused):
+    """Whether no time will cure it: a budget that is never reset, or a model that nobody ever can serve."""
+    if isinstance(error, CentreRefused | NoDeployment):
         return error.retry_after_s is None
     return isinstance(error, BudgetExceeded) and (error.retry_after_s is None or math.isinf(error.retry_after_s))
 

@@ -393,8 +393,10 @@ async def test_unknown_fields_and_headers_reach_the_provider_unchanged() -> None
 
 
 async def test_a_model_that_nobody_can_serve_in_this_dialect_is_refused_by_name() -> None:
-    """503, and the reason for each deployment."""
+    """503, the reason for each deployment, and that no time will cure it."""
     providers = {"one": {**BASE["providers"]["one"], "dialects": ["chat"]}}
     async with open_house(providers=providers, models={"m": BASE["models"]["m"]}) as house:
         asking = await house.answer({"model": "m", "input": "x"})
         assert "one/m-1 does not speak embeddings" in refused(house, asking, 503)["message"]
+        assert "retry-after" not in asking.headers
+        assert asking.headers["x-should-retry"] == "false"

@@ -350,6 +350,7 @@ async def test_when_all_are_out_clients_are_told_why_and_until_when() -> None:
         assert "a/x is out; it is asked again in" in asking.error["message"]
         assert "b/x is out; it is asked again in" in asking.error["message"]
         assert asking.headers["retry-after"] == "1"
+        assert "x-should-retry" not in asking.headers
         assert len(house.upstream.calls) == calls
         await asyncio.sleep(1)
         await house.answer(chat("asked"))

@@ -68,7 +68,7 @@ def test_nothing_known_is_no_number() -> None:
 @pytest.mark.parametrize(
     ("state", "back_in_s", "said"),
     [
-        ("closed", None, "up"), ("open", 3.4, "out 3 s"), ("half_open", None, "on trial"),
+        ("closed", None, "up"), ("open", 3.4, "out 3 s"), ("open", 0.4, "out 1 s"), ("half_open", None, "on trial"),
         ("account_open", 29.6, "account out 30 s"), ("account_half_open", 1.0, "account on trial"),
     ],
 )  # fmt: skip
