@@ -115,9 +115,12 @@ class Call:
         """What is left of it is read by the running task."""
         self._deadline.rebind()
 
-    async def discard(self) -> None:
-        """It was held for and is not made."""
-        self._settlement.discard()
+    async def abandon(self) -> None:
+        """Nobody takes what came of it, or it is not even made: what is left of it ends."""
+        if self.streaming:
+            self._settlement.settle(ClientGone.kind)
+        else:
+            self._settlement.discard()
         await self._close()
 
     def _take_over(self, usage: Usage | None = None, answer: dict[str, Any] | None = None) -> None:
@@ -127,6 +130,11 @@ class Call:
             raise asyncio.CancelledError
         self._exchange.served_by, self._exchange.fold = self._deployment.id, self._settlement.fold
         self._exchange.told = self._settlement.told
+        self._exchange.stoppable = self._stops
+
+    @property
+    def _stops(self) -> bool:
+        return self._deployment.provider.after_disconnect == "stops"
 
     # --- the call
 
@@ -163,7 +171,7 @@ class Call:
         timeouts = exchange.model.timeouts
         request.connect_timeout_s = timeouts.connect_s
         first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)
-        exchange.stoppable = provider.after_disconnect == "stops"
+        exchange.stoppable = self._stops and (self._wins is None or exchange.stoppable)
         exchange.dispatched += 1
         self._seat.send(streamed=request.stream)
         self._world.teller.reached("dispatch")
@@ -238,7 +246,7 @@ class Call:
                 break
             if fold.done or fold.broken or not data:
                 raise BadAnswer("the provider's stream held no answer")
-        self._settlement.begin(stops=self._deployment.provider.after_disconnect == "stops")
+        self._settlement.begin(stops=self._stops)
         self._seat.begin()
         self._world.teller.reached("first_byte")
         if any(capacity_cut(self._dialect, event.json or {}) for event in first if event.data is not None):
@@ -414,7 +422,8 @@ def _read_answer(body: bytes) -> dict[str, Any]:
     try:
         answer = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadAnswer("the provider's answer is not JSON", detail=str(error)) from error
+        half = CutAnswer if body.startswith(b"{") else BadAnswer  # what begins as an answer was worked for
+        raise half("the provider's answer is not JSON", detail=str(error)) from error
     if not isinstance(answer, dict):
         raise BadAnswer("the provider's answer is not a JSON object")
     return answer

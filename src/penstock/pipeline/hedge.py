@@ -22,6 +22,7 @@ class Race:
 
     def __init__(self) -> None:
         self._winner: Call | None = None
+        self._taken: Call | None = None
         self._runs: dict[Call, asyncio.Task[Reply]] = {}
 
     def start(self, call: Call) -> None:
@@ -51,15 +52,22 @@ class Race:
             for call, run in self._runs.items():
                 if call is self._winner and run.done():
                     reply = run.result()
+                    self._taken = call
                     call.go_on_here()
                     return reply
         return await next(iter(self._runs.values()))
 
     async def end(self) -> None:
-        """Nothing is left of it, whatever ended it."""
+        """Nothing is left of it but the answer that was taken, whatever ended it.
+
+        A call may have been cancelled before its task ran at all, or have begun to answer when nobody took that.
+        """
         for run in self._runs.values():
             run.cancel()
         await asyncio.gather(*self._runs.values(), return_exceptions=True)
+        for call in self._runs:
+            if call is not self._taken:
+                await call.abandon()
 
 
 class Hedge:
@@ -82,7 +90,7 @@ class Hedge:
             if not await self._ends_within(first, wait_s) and self._budget.hedge(self._clock.monotonic()):
                 second = await another()
                 if second is not None and first.done():
-                    await second.discard()
+                    await second.abandon()
                 elif second is not None:
                     race.start(second)
             return await race.finish()

@@ -77,7 +77,9 @@ class Settlement:
             self._teller.running[self._hold.attempt_id] = self.journal
 
     def discard(self) -> None:
-        """It was held for and is not made."""
+        """It was held for and is not made; nothing, where it was."""
+        if self.settled:
+            return
         self.settled = True
         self._teller.release(self._exchange, self._hold, HEDGE_LOST)
 

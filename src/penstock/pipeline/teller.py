@@ -87,8 +87,8 @@ class Teller:
         self.reached = reached
         self._owner = owner
 
-    async def open(self, exchange: Exchange, deployment: DeploymentSettings) -> Hold:
-        """A durable hold for a call to ``deployment``.
+    async def open(self, exchange: Exchange, deployment: DeploymentSettings, *, waits: bool = True) -> Hold:
+        """A durable hold for a call to ``deployment``. ``waits``: for others to end theirs, up to ``budget_wait``.
 
         Raises BudgetExceeded, CostUnbounded, LedgerUnavailable; then nothing is held.
         """
@@ -97,7 +97,7 @@ class Teller:
         hold = self._measure(exchange, deployment)
         waiting_since = self._clock.monotonic()
         left_s = exchange.started + exchange.total_s - waiting_since
-        wait_s = max(0.0, min(self._wait_s, left_s))
+        wait_s = max(0.0, min(self._wait_s, left_s)) if waits else 0.0
         hold.at = await self._treasury.hold(hold.attempt_id, exchange.payer, hold.cost, wait_s)
         self._ledger.append([*self._opening(exchange), self.row(exchange, hold)])
         try:

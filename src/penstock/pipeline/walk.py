@@ -3,13 +3,22 @@
 Which is next says ``core/retry.py``; each call takes a seat and a hold of its own, and is not made without them.
 """
 
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
 
 from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
 from penstock.core.tokens import estimate_request
-from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, PenstockError, Retry, UpstreamError
+from penstock.errors import (
+    BudgetExceeded,
+    ClientGone,
+    CostUnbounded,
+    LedgerUnavailable,
+    PenstockError,
+    Retry,
+    UpstreamError,
+)
 from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Fleet
@@ -64,7 +73,7 @@ class Walk:
                 if step is None:
                     return _counted_here(exchange, error)
             finally:
-                exchange.stoppable = exchange.stoppable or not call.streaming
+                exchange.stoppable = exchange.stoppable or not any(each.streaming for _, each in self._running)
             await self._back_off(step.delay_s)
             place = step.place
             further = await self._further(place)
@@ -81,14 +90,17 @@ class Walk:
         exchange.hold = exchange.seat = None
         return Call(exchange, hold, seat, self._deadline, total_at=self._total_at, world=self._guide.world)
 
-    async def _further(self, place: int) -> Call | None:
-        """A further call, to the candidate in that place; None where there is no seat or no budget for it."""
+    async def _further(self, place: int, *, waits: bool = True) -> Call | None:
+        """A further call, to the candidate in that place; None where there is no seat or no budget for it.
+
+        ``waits``: for a budget in which others hold what it needs.
+        """
         deployment = self._candidates[place]
         seat = self._guide.fleet.take(deployment, self._candidates)
         if seat is None:
             return None
         try:
-            hold = await self._guide.world.teller.open(self._exchange, deployment)
+            hold = await self._guide.world.teller.open(self._exchange, deployment, waits=waits)
         except (BudgetExceeded, CostUnbounded):
             seat.release()
             return None
@@ -119,14 +131,22 @@ class Walk:
 
     async def _beside(self, place: int) -> Call | None:
         """A call to the best candidate that was not asked yet."""
+        if self._exchange.unwanted:
+            return None
         asked = {place, *(made.place for made in self._made)}
         for other, deployment in enumerate(self._candidates):
             if other not in asked and not self._guide.fleet.objection(deployment):
-                call = await self._further(other)
+                call = await self._at_once(other)
                 if call is not None:
                     self._running.append((other, call))
                     self._hedged = True
                 return call
+        return None
+
+    async def _at_once(self, place: int) -> Call | None:
+        """A further call, unless it would have to wait for its hold, or that cannot be written: the first goes on."""
+        with suppress(LedgerUnavailable):
+            return await self._further(place, waits=False)
         return None
 
     def _count(self) -> None:
