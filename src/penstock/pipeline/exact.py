@@ -59,8 +59,8 @@ class Exact:
         """Store what ``attempt`` finished."""
         if exchange.cache != "miss" or not exchange.finished or exchange.error is not None:
             return
-        whole = exchange.answer()
-        if whole is None or not (exchange.told is None or exchange.told.storable):
+        whole, paid = exchange.answer(), exchange.paid
+        if whole is None or paid is None or not (exchange.told is None or exchange.told.storable):
             return
         if not _storable(exchange.asked.dialect, exchange.said or _read(whole), exchange.fields):
             return
@@ -70,7 +70,7 @@ class Exact:
             body=whole,
             stored_at=made_at,
             expires_at=made_at + self._sharing.ttl_s(exchange) + self._sharing.stale_s,
-            attempt_id=exchange.attempts[-1].id,
+            attempt_id=paid.id,
             model=exchange.model.name,
             tenant=exchange.principal.key_id,
             tags=tag_names(exchange),

@@ -175,6 +175,12 @@ class Exchange:
         return self._payer
 
     @property
+    def paid(self) -> AttemptRow | None:
+        """The attempt that its answer is of: not always the last, a loser may be settled after; None = no attempt."""
+        answered = [attempt for attempt in self.attempts if attempt.outcome == "ok"] or self.attempts
+        return answered[-1] if answered else None
+
+    @property
     def total_s(self) -> float:
         """The most that it may take: the model's total, or less where the request allows itself less."""
         total_s, own_s = self.model.timeouts.total_s, self.asked.timeout_s

@@ -15,7 +15,11 @@ class Leader(Protocol):
     served_by: str
     usage: Usage
     estimated: bool
-    attempts: list[AttemptRow]
+
+    @property
+    def paid(self) -> AttemptRow | None:
+        """The attempt that its answer is of; None = none was made."""
+        ...
 
     def answer(self) -> bytes | None:
         """The whole answer, once it is finished."""

@@ -127,10 +127,10 @@ class Join:
         exchange.served_by = leader.served_by
         exchange.usage = leader.usage
         exchange.estimated = leader.estimated
-        if leader.attempts:
-            exchange.shares.append(
-                ShareRow(attempt_id=leader.attempts[-1].id, exchange_id=exchange.id, amount_nano=0, lever="joined")
-            )
+        paid = leader.paid
+        if paid is not None:
+            share = ShareRow(attempt_id=paid.id, exchange_id=exchange.id, amount_nano=0, lever="joined")
+            exchange.shares.append(share)
 
 
 def _handed_on(flight: Flight) -> bool:

@@ -119,6 +119,17 @@ async def test_a_cut_messages_stream_is_charged_for_what_it_said() -> None:
         assert attempt.usage.output >= 100
 
 
+async def test_a_whole_answer_that_ends_within_its_json_is_charged_as_one_that_was_cut() -> None:
+    """The provider worked and bills it, so its whole hold is charged, and no second call goes to the same account."""
+    budget = {"name": "all", "scope": "global", "limit": "1 CNY", "window": "total"}
+    async with open_house(budgets=[budget]) as house:
+        house.upstream.cut(["half"])
+        assert (await house.answer(chat(max_tokens=100))).status >= 500
+        (cut,) = house.attempts
+        assert cut.estimated
+        assert cut.charged_book_nano == cut.held_nano
+
+
 async def test_a_retry_that_was_billed_is_wasted() -> None:
     """It is part of what the exchange cost, and of no saving."""
     async with open_house() as house:

@@ -41,6 +41,20 @@ async def test_an_outage_is_bridged(fault: str, *, stream: bool) -> None:
         assert (last.outcome, last.cache, last.degraded) == ("ok", "exact", "stale")
 
 
+async def test_the_ledger_says_whose_answer_it_was_and_what_the_failed_call_cost() -> None:
+    """Both shares stand there: the failed attempt's, with its charge, and the stored attempt's, for nothing."""
+    async with open_house(timeouts={"first_byte": "2s"}, **STALE) as house:
+        await stored_and_past_its_time(house)
+        (stored,) = house.attempts
+        house.upstream.hang()
+        assert marks(await house.answer(chat("q"))) == (200, "exact", "stale")
+        failed, last = house.attempts[-1], house.exchanges[-1]
+        shares = {share.attempt_id: share for share in house.shares if share.exchange_id == last.id}
+        assert set(shares) == {failed.id, stored.id}
+        assert (shares[stored.id].amount_nano, shares[stored.id].lever) == (0, "exact")
+        assert last.cost_nano == failed.charged_book_nano == shares[failed.id].amount_nano > 0
+
+
 async def test_when_all_deployments_are_out_too() -> None:
     """The plan is empty; the answer is the stored one."""
     async with open_house(**STALE) as house:
