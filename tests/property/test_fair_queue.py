@@ -214,3 +214,48 @@ def test_twenty_thousand_waiters_are_no_work() -> None:
     for number in range(10_000, 20_000):
         queue.push(number, "late comer", 0.0)
     assert sum(queue.pop(0.0).waiter is not None for _ in range(20_001)) == 20_000
+
+
+def test_a_stall_is_paid_by_who_crowds() -> None:
+    """No turn comes for half a second: that is longer than a crowd's patience, and a quiet tenant may wait."""
+    queue = FairQueue[int](1000, Patience(5.0, 0.1, 0.25))
+    now = 100.0
+    for number in range(20):
+        queue.push(number, "crowd", now)
+    for _ in range(10):
+        now += 0.01
+        queue.pop(now)
+    now += 0.6
+    assert queue.push(0, "crowd", now).waiter is None
+    assert queue.push(0, "quiet", now).waiter is not None
+
+
+def test_batch_learns_its_own_pace() -> None:
+    """A hundred turns a second, one in ten of them for batch: three that wait expect a third of a second."""
+    queue = FairQueue[int](1000, ENDLESS)
+    now = 100.0
+    for number in range(60):
+        queue.push(number, "night", now, batch=True)
+    for turn in range(500):
+        now += 0.01
+        if turn % 10:
+            queue.push(turn, "day", now)
+        queue.pop(now)
+    waiting = 10
+    assert len(queue) == waiting
+    assert 0.8 * waiting / 10 <= queue.expected_s("night", now, batch=True) <= 1.5 * waiting / 10
+    assert queue.expected_s("day", now) <= 0.05
+
+
+def test_turns_that_come_together_are_a_pace() -> None:
+    """Forty at once, twice a second, are eighty a second, just after a batch of turns and just before one."""
+    queue = FairQueue[int](1000, ENDLESS)
+    now = 100.0
+    for number in range(900):
+        queue.push(number, "a", now)
+    for _ in range(10):
+        now += 0.5
+        for _ in range(40):
+            queue.pop(now)
+    for later_s in (0.0, 0.25, 0.45):
+        assert 4.0 <= queue.expected_s("a", now + later_s) <= 8.5

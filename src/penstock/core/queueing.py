@@ -10,7 +10,7 @@ Every operation is O(1), amortised. Times are monotonic seconds. Items are the c
 """
 
 from collections import OrderedDict
-from math import exp
+from math import exp, inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
 PACE_S: Final = 2.0
@@ -25,14 +25,21 @@ T = TypeVar("T")
 
 
 class Patience(NamedTuple):
-    """``most_s``: how long anyone may wait; ``standing_s``: how long where waiting has become the rule.
+    """``most_s``: how long anyone may wait; ``crowd_s`` and ``standing_s``: how long who crowds may expect to.
 
-    A burst is waited out. A tenant that has had somebody waiting, or refused, for ``most_s`` without a break brings
-    more than is served: a long line would only make all of its own late. The others keep their patience.
+    Who has as many waiting as the average crowds. A burst is waited out. A tenant that has had somebody waiting, or
+    refused, for so long without a break that a burst would be over brings more than is served: a long line would only
+    make all of its own late. Then ``standing_s`` holds for it. The others keep their patience.
     """
 
     most_s: float
     standing_s: float
+    crowd_s: float = inf
+
+    @property
+    def burst_s(self) -> float:
+        """How long a burst may last."""
+        return min(self.most_s, self.crowd_s / MARGIN)
 
 
 class Waiter(Generic[T]):
@@ -248,18 +255,20 @@ class FairQueue(Generic[T]):
 
     def _too_long(self, expected_s: float, tenant: str, now: float, *, batch: bool) -> bool:
         """Whether an arrival need not wait at all. Who has fewer waiting than the average is not crowding."""
-        most_s, standing_s = self.patience
+        patience = self.patience
         while self._crowded and next(iter(self._crowded.values())) <= now:
             self._crowded.popitem(last=False)
         rank = self._ranks[batch]
         lane = rank.lanes.get(tenant)
         above_average = lane is not None and len(lane.waiters) * len(rank.lanes) >= rank.size
-        standing = lane is not None and now - lane.since > most_s
-        if not above_average or not (standing or (tenant, batch) in self._crowded):
-            return expected_s > most_s * MARGIN
-        if expected_s <= standing_s:
+        standing = lane is not None and now - lane.since > patience.burst_s
+        if not above_average:
+            return expected_s > patience.most_s * MARGIN
+        if not (standing or (tenant, batch) in self._crowded):
+            return expected_s > patience.burst_s * MARGIN
+        if expected_s <= patience.standing_s:
             return False
-        self._crowded[tenant, batch] = now + most_s
+        self._crowded[tenant, batch] = now + patience.burst_s
         self._crowded.move_to_end((tenant, batch))
         return True
 

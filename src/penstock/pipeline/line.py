@@ -15,12 +15,13 @@ from penstock.errors import Saturated
 from penstock.ports import Clock
 
 PATIENCE: Final = 0.5
-"""Of the time that what is waited for usually takes: who would wait longer than that had better ask elsewhere, at once.
-Who was let in may wait a little longer than was expected (``MARGIN``): to refuse it then helps nobody."""
+"""Of the time that what is waited for usually takes: a tenant that crowds, and would wait longer than that, had better
+ask elsewhere, at once. Who was let in waits on, though it takes longer than expected: to refuse it late helps nobody.
+"""
 LEAST_PATIENCE_S: Final = 0.15
 """A burst of short calls is waited out."""
-STANDING: Final = 0.2
-"""Of how long anyone may wait: so long may one expect to wait where the line never empties. More would make all late
+STANDING: Final = 1 / 3
+"""Of that patience: so long may one expect to wait where the line never empties. More would make all late
 and help nobody."""
 
 FULL: Final = "queue_full"
@@ -110,9 +111,10 @@ class Line:
         most_s = limits.queue_wait_s
         if not limits.adaptive:
             return Patience(most_s, most_s)
+        crowd_s = MARGIN * most_s
         if usual_s is not None:
-            most_s = min(most_s, max(LEAST_PATIENCE_S, PATIENCE * usual_s) / MARGIN)
-        return Patience(most_s, STANDING * most_s)
+            crowd_s = min(crowd_s, max(LEAST_PATIENCE_S, PATIENCE * usual_s))
+        return Patience(most_s, STANDING * crowd_s, crowd_s)
 
     def _late(self, waiter: Waiter[Turn]) -> None:
         if self._queue.cancel(waiter):
