@@ -50,6 +50,12 @@ class GatewayProcess:
         return f"{self.origin}/v1"
 
     @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def stderr(self) -> str:
         """All that it said in all its runs."""
         return (self.directory / "stderr").read_text("utf-8")

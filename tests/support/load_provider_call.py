@@ -91,7 +91,7 @@ class Call:
     async def _answer(self) -> None:
         manner = self.manner
         async with self._deployment.worker:
-            await asyncio.sleep(manner.service_s)
+            await asyncio.sleep(self._deployment.service_s())
         if _STREAM.search(self._body):
             await self._stream()
         else:

@@ -31,6 +31,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """So many are served at once, the others wait; 0 = no limit."""
     service_s: float = 0.0
     """How long a worker is taken."""
+    spread: float = 0.0
+    """Of that time, up to so much of it less or more, by chance."""
     latency_s: float = 0.0
     """Until the first byte of the answer; of a stream: of its first event."""
     head_s: float | None = None
@@ -96,6 +98,11 @@ class Deployment:
     def worker(self) -> AbstractAsyncContextManager[object]:
         """Whom to wait for."""
         return self._workers
+
+    def service_s(self) -> float:
+        """How long a worker is taken by the next call."""
+        manner = self.manner
+        return manner.service_s * (1 + manner.spread * (2 * self._chance.random() - 1))
 
     def begin(self) -> int:
         """One more call; the status it gets."""
