@@ -243,11 +243,24 @@ def _warnings(
     for name, model in models.items():
         if model.sensitive and not any(each.provider.private for each in model.deployments):
             yield f"sensitive: {name} has no deployment at a private provider, so it is refused"
+    if not takes_models:
+        yield from _unserved(file, models)
     if file.cache.exact.stale_on_error and not file.cache.exact.stale:
         yield "cache.exact.stale_on_error: no stale answers are kept; set cache.exact.stale"
     for budget in file.budgets:
         if budget.ladder.stale is not None and not file.cache.exact.stale:
             yield f"budgets: {budget.name} accepts stale answers, and none are kept; set cache.exact.stale"
+
+
+def _unserved(file: File, models: Mapping[str, ModelSettings]) -> Iterator[str]:
+    """What of the config waits for a deployment that there is not."""
+    deployments = [each for model in models.values() for each in model.deployments]
+    if (file.sensitive.keys or file.sensitive.tags) and not any(each.provider.private for each in deployments):
+        yield "sensitive: nothing is served at a private provider, so its keys and tags are refused"
+    known = {each.region for each in deployments}
+    for region in dict.fromkeys([*file.regions.keys.values(), *file.regions.networks.values()]):
+        if region not in known:
+            yield f"regions: nothing runs in {region!r}, so its callers have no region of their own"
 
 
 def _in_the_clear(url: str) -> bool:

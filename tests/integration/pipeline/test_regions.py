@@ -87,6 +87,16 @@ def test_a_network_that_is_none_is_a_mistake() -> None:
         settings_of(regions={"networks": {"somewhere": "eu"}})
 
 
+def test_a_region_that_nothing_runs_in_is_warned_about() -> None:
+    """It is a slip of the pen more often than not."""
+    regions = {"keys": {"app": "shangai"}, "networks": {"10.0.0.0/8": "here", "10.1.0.0/16": "shangai"}}
+    models = {"m": {"deployments": [{"provider": "one", "model": "m-1", "region": "here"}]}}
+    settings = settings_of(models=models, regions=regions)
+    assert [warning for warning in settings.warnings if "regions" in warning] == [
+        "regions: nothing runs in 'shangai', so its callers have no region of their own"
+    ]
+
+
 # --- fail over, and back
 
 

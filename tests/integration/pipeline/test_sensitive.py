@@ -208,3 +208,13 @@ def test_a_model_that_can_never_be_served_is_warned_about() -> None:
     assert any("m has no deployment at a private provider" in warning for warning in settings.warnings), (
         settings.warnings
     )
+
+
+@pytest.mark.parametrize("sensitive", [{"keys": ["ward"]}, {"tags": ["data=patients"]}])
+def test_keys_and_tags_that_can_never_be_served_are_warned_about(sensitive: dict[str, list[str]]) -> None:
+    """Where no model has a private provider; not where one has."""
+    public = settings_of(providers=PUBLIC, models={"m": model("a", "b")}, sensitive=sensitive)
+    mixed_up = settings_of(providers={**PUBLIC, **OWN}, models={"m": mixed()}, sensitive=sensitive)
+    said = "sensitive: nothing is served at a private provider"
+    assert any(warning.startswith(said) for warning in public.warnings)
+    assert not any(warning.startswith(said) for warning in mixed_up.warnings)
