@@ -62,6 +62,16 @@ class Race:
 
         A call may have been cancelled before its task ran at all, or have begun to answer when nobody took that.
         """
+        clearing = asyncio.ensure_future(self._clear())
+        try:
+            await asyncio.shield(clearing)
+        except asyncio.CancelledError:
+            await clearing
+            if self._taken is not None:
+                await self._taken.abandon()
+            raise
+
+    async def _clear(self) -> None:
         for run in self._runs.values():
             run.cancel()
         await asyncio.gather(*self._runs.values(), return_exceptions=True)

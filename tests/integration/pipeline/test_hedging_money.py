@@ -1,6 +1,7 @@
 """Hedging and money: whatever ends a race, each of its calls is settled once, and nothing is held on."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,17 +45,25 @@ class GatedLedger(KeptLedger):
 
 
 class GatedTransport:
-    """The scripted provider, whose calls wait at a gate."""
+    """The scripted provider, whose calls wait at a gate, and take their time to end."""
 
     def __init__(self) -> None:
         self.behind: Scripted | None = None
         self.open = asyncio.Event()
         self.open.set()
+        self.silent = ""
+        """A provider that never says anything."""
+        self.on_left: Callable[[], object] = asyncio.Event().set
 
     async def send(self, call: UpstreamCall) -> UpstreamResponse:
         """Wait until it is open."""
         await self.open.wait()
         assert self.behind is not None
+        if call.provider.name == self.silent:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.on_left()
         return await self.behind.send(call)
 
     async def close(self) -> None:
@@ -107,6 +116,29 @@ async def test_a_second_that_loses_before_its_task_has_run_is_released() -> None
             ("hedge_lost", "two/m-2"),
             ("ok", "one/m-1"),
         ]
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_client_may_leave_at_any_turn_of_the_loop_around_the_end_of_a_race(turns: int) -> None:
+    """What the winner began to say is handed on or ended, and the loser is charged as one that was made."""
+    transport = GatedTransport()
+    async with open_house(transports={"scripted": transport}, **CONFIG) as house:
+        transport.behind = house.upstream
+        await learn(house)
+        transport.silent = "one"
+        house.upstream.at("two").stream(["so", "on"], after_s=0.2, gap_s=1)
+        asking = house.ask(chat("q", model="hedged", stream=True))
+
+        def leave(after: int) -> None:
+            if after:
+                asyncio.get_running_loop().call_soon(leave, after - 1)
+            else:
+                asking.leave()
+
+        transport.on_left = lambda: leave(turns)
+        await house.rest()
+        ends = {row.deployment: row.outcome for row in house.attempts[-2:]}
+        assert ends == {"one/m-1": "hedge_lost", "two/m-2": "client_gone"}
 
 
 async def test_a_repeat_is_served_by_the_attempt_that_answered() -> None:
