@@ -260,11 +260,11 @@ class FairQueue(Generic[T]):
             self._crowded.popitem(last=False)
         rank = self._ranks[batch]
         lane = rank.lanes.get(tenant)
-        above_average = lane is not None and len(lane.waiters) * len(rank.lanes) >= rank.size
-        standing = lane is not None and now - lane.since > patience.burst_s
-        if not above_average:
+        waiting, lanes = rank.waiting(tenant), len(rank.lanes)
+        above_average = waiting * lanes >= rank.size and (waiting > 1 or lanes == 1)  # one beside others is no crowd
+        if lane is None or not above_average:
             return expected_s > patience.most_s * MARGIN
-        if not (standing or (tenant, batch) in self._crowded):
+        if now - lane.since <= patience.burst_s and (tenant, batch) not in self._crowded:
             return expected_s > patience.burst_s * MARGIN
         if expected_s <= patience.standing_s:
             return False
