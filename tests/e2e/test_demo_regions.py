@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.test_demo import PATIENCE_S, PENSTOCK, free_ports
 
-SECONDS = 14
+SECONDS = 16
 
 
 def command(*more: str) -> list[str]:

@@ -43,6 +43,8 @@ RATE: Final = 20.0
 LOOK_S: Final = 0.05
 BEFORE: Final = 0.2
 """Of the seconds given: how long all is well,"""
+BEFORE_S: Final = 5.0
+"""and at least so long: the budget of retries goes by what was asked before, and a kill breaks many calls at once;"""
 OUT: Final = 0.2
 """how long the region is down,"""
 WELL: Final = 0.1
@@ -199,7 +201,7 @@ class Outage:
         clients, marks, seconds = self._clients, self._marks, self._options.seconds
         asking = asyncio.create_task(clients.play(self._asks()))
         try:
-            await self._watch_until(BEFORE * seconds, screen)
+            await self._watch_until(max(BEFORE * seconds, BEFORE_S), screen)
             marks.killed_s = clients.now_s
             await self._region.kill()
             await self._watch_until(marks.killed_s + OUT * seconds, screen)
