@@ -197,6 +197,7 @@ class Gateway:
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
         await self._centres.start(self.settings.providers)
+        self.metrics.note(self.clock.monotonic())
         for ticker in self._tickers:
             ticker.start()
 

@@ -320,9 +320,9 @@ def test_what_the_provider_refuses(client: OpenAI, up: Upstream, fresh: Fresh) -
 
 def test_our_trouble_with_the_provider_is_not_the_clients(client: OpenAI, up: Upstream, fresh: Fresh) -> None:
     """The provider refusing our key is a 502: the client's key is fine, and ours is not shown."""
-    up.script.fail(401, f"Incorrect API key provided: {UPSTREAM_KEY}", kind="authentication_error")
+    up.script.at("refused").fail(401, f"Incorrect API key provided: {UPSTREAM_KEY}", kind="authentication_error")
     with pytest.raises(openai.InternalServerError) as caught:
-        create(client, "chat", fresh())
+        create(client, "refused", fresh())
     assert caught.value.status_code == 502
     assert UPSTREAM_KEY not in caught.value.response.text
 

@@ -82,6 +82,7 @@ def serving(up: Upstream, tmp_path: Path) -> Iterator[GatewayProcess]:
 
 def test_one_frame_through_a_pipe(serving: GatewayProcess) -> None:
     """What was done in the last seconds, and every deployment; as JSON too."""
+    wait_for(lambda: serving.json("top")["total"]["last"]["requests_per_s"] > 0, "a look at what was done")
     printed = serving.command("top", "--once")
     row = next(line for line in printed.splitlines() if line.startswith("up/"))
     assert re.search(r" up +0/\d+ ", row)

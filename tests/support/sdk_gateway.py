@@ -23,7 +23,7 @@ UPSTREAM_KEY = "sk-upstream-0123456789"
 INPUT, HIT, OUTPUT = "1.234567", "0.123457", "7.654321"
 """CNY per million tokens."""
 
-MODELS = ("chat", "embed", "claude", "folded", "busy", "down", "backed")
+MODELS = ("chat", "embed", "claude", "folded", "busy", "refused", "down", "backed")
 
 
 @contextmanager
@@ -36,15 +36,21 @@ def sdk_gateway(directory: Path, up: Upstream) -> Iterator[GatewayProcess]:
 
 
 def sdk_config(up: Upstream, dead_port: int) -> dict[str, Any]:
-    """``up`` answers as scripted, ``busy`` as scripted for it, ``down`` is not there."""
+    """``up`` answers as scripted, ``busy`` and ``refused`` as scripted for them, ``down`` is not there."""
     down = provider(up, "down") | {"base_url": f"http://127.0.0.1:{dead_port}/v1"}
     models: dict[str, Any] = {name: {"deployments": [{"provider": "up", "model": f"up-{name}"}]} for name in MODELS[:4]}
     models["folded"]["stream_upstream"] = True
     models["busy"] = {"deployments": [{"provider": "busy"}]}
+    models["refused"] = {"deployments": [{"provider": "refused"}]}
     models["down"] = {"deployments": [{"provider": "down"}]}
     models["backed"] = {"deployments": [{"provider": "down"}, {"provider": "up", "model": "up-backed", "weight": 0}]}
     return {
-        "providers": {"up": provider(up, "up"), "busy": provider(up, "busy"), "down": down},
+        "providers": {
+            "up": provider(up, "up"),
+            "busy": provider(up, "busy"),
+            "refused": provider(up, "refused"),
+            "down": down,
+        },
         "models": models,
         "retry": {"attempts": 2, "backoff": "20ms", "budget": 1},
         "keys": [
