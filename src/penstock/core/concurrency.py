@@ -141,7 +141,7 @@ class AdaptiveLimit:
         self.most = most
         self._sense = sense
         self._limit = float(most)
-        self._changed_at = self._cut_at = -inf
+        self._changed_at = -inf
         self._floor_s = inf
         self._began = 0.0
         self._samples: list[tuple[float, int]] = []
@@ -183,12 +183,6 @@ class AdaptiveLimit:
         self._call_s = call_s
         if len(self._samples) >= self._sense.enough and now - self._began >= SHORTEST_S:
             self._close(now)
-
-    def refused(self, in_flight: int, sent_at: float, now: float) -> None:
-        """The server refused a call for overload (503, 529); once per round trip this says: fewer."""
-        if sent_at > self._cut_at:
-            self._cut_at = now
-            self._set(CUT * min(self._limit, in_flight), now)
 
     def _close(self, now: float) -> None:
         """Judge the window and begin another."""

@@ -20,8 +20,6 @@ from penstock.ports import Clock, Rng
 
 WATCH_S: Final = 0.25
 """How often calls that are overdue are looked for, and what is usual is worked out anew."""
-FULL: Final = "has all"
-"""How the objection begins to one that only has too many calls under way."""
 LEAST: Final = 4
 """Calls at once that a deployment is always trusted with."""
 
@@ -85,12 +83,17 @@ class Fleet:
         if out:
             return out
         if not member.share.allows(now):
-            return f"{FULL} {member.share.limit(now):.0f} calls under way that its account allows"
-        return "" if self._bears(member) else f"{FULL} {member.limit.limit} calls under way that it bears"
+            return f"has all {member.share.limit(now):.0f} calls under way that its account allows"
+        return "" if self._bears(member) else f"has all {member.limit.limit} calls under way that it bears"
 
     def is_up(self, deployment: DeploymentSettings) -> bool:
         """Whether it is in: neither it nor its account is out."""
         return self.member(deployment).back_in_s(self.clock.monotonic()) is None
+
+    def is_full(self, deployment: DeploymentSettings) -> bool:
+        """Whether it is in, and only has too many calls under way."""
+        member, now = self.member(deployment), self.clock.monotonic()
+        return member.back_in_s(now) is None and not (member.share.allows(now) and self._bears(member))
 
     def is_well(self, deployment: DeploymentSettings) -> bool:
         """Whether nothing is held against it: it is in, and not only to find out whether it is back."""

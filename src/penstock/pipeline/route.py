@@ -14,7 +14,7 @@ from penstock.core.prefixes import prompt_prefixes
 from penstock.core.routing import Plan, compile_plan
 from penstock.errors import NoDeployment, NotCached
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.fleet import FULL, Fleet
+from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.geography import Geography
 from penstock.ports import Clock, Rng
 
@@ -54,7 +54,7 @@ class Route:
                 exchange.seat = self._fleet.take(plan.candidates[0], plan.candidates)
                 if exchange.seat is None:  # the clock went on between the two: look again, after the others
                     await self._clock.sleep(0)
-            elif self._are_full(plan):
+            elif any(self._fleet.is_full(each) for each in self._able(exchange)):
                 await self._wait(exchange)
             else:
                 raise self._nobody(exchange, plan)
@@ -124,10 +124,6 @@ class Route:
         if model.balance == "prefix":
             return Asker(prefixes=prompt_prefixes(exchange.asked.dialect, exchange.fields))
         return Asker(chance=self._rng.random())
-
-    def _are_full(self, plan: Plan[DeploymentSettings]) -> bool:
-        """Whether one of those that cannot serve it could, but for the calls it has."""
-        return any(dropped.reason.startswith(FULL) for dropped in plan.dropped)
 
     async def _wait(self, exchange: Exchange) -> None:
         """Waiting for others to end is not our work."""

@@ -9,6 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 _REMEMBERED = 4096
+_MAPPED = "::ffff:"
 
 
 class Callers:
@@ -20,9 +21,12 @@ class Callers:
         self._trusts = lru_cache(_REMEMBERED)(self._is_trusted)
 
     def address(self, peer: str, forwarded_for: bytes | None) -> str:
-        """The caller's address. ``peer``: who is connected, "" = unknown; ``forwarded_for``: the header's value."""
+        """The caller's address. ``peer``: who is connected, "" = unknown; ``forwarded_for``: the header's value.
+
+        An IPv4 address that is mapped into IPv6 is the IPv4 address: nobody is two callers.
+        """
         if not forwarded_for or not self._trusted or not self._trusts(peer):
-            return peer
+            return _plain(peer)
         hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",")]
         told = peer
         for hop in reversed(hops):
@@ -31,14 +35,21 @@ class Callers:
             told = hop
             if not self._trusts(hop):
                 break
-        return told
+        return _plain(told)
 
     def _is_trusted(self, text: str) -> bool:
         if not _is_address(text):
             return False
-        address = ip_address(text)
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        return any(mapped.version == network.version and mapped in network for network in self._trusted)
+        address = ip_address(_plain(text))
+        return any(address.version == network.version and address in network for network in self._trusted)
+
+
+def _plain(text: str) -> str:
+    """An address, unmapped."""
+    if not text.lower().startswith(_MAPPED):
+        return text
+    mapped = getattr(ip_address(text), "ipv4_mapped", None) if _is_address(text) else None
+    return str(mapped or text)
 
 
 def _is_address(text: str) -> bool:

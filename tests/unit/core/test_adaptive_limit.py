@@ -129,28 +129,15 @@ def test_a_wait_that_does_not_fall_is_no_queue() -> None:
     assert limit.limit >= 100
 
 
-def test_refusals_for_overload_lower_it_once_per_round_trip() -> None:
-    """To nine tenths of what was in flight; those sent before that say nothing new."""
-    limit = AdaptiveLimit(4, 512)
-    for _ in range(10):
-        limit.refused(100, sent_at=99.0, now=100.0)
-    assert limit.limit == 90
-    limit.refused(90, sent_at=100.5, now=101.0)
-    assert limit.limit == 81
-
-
 @given(
     st.integers(1, 10),
     st.integers(0, 100),
-    st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1e4), st.integers(1, 600), st.booleans()), max_size=200),
+    st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1e4), st.integers(1, 600)), max_size=200),
 )
-def test_it_stays_within_its_bounds(least: int, more: int, course: list[tuple[float, float, int, bool]]) -> None:
+def test_it_stays_within_its_bounds(least: int, more: int, course: list[tuple[float, float, int]]) -> None:
     """Whatever is reported, in whatever order."""
     limit, now = AdaptiveLimit(least, least + more), 100.0
-    for gap, wait_s, in_flight, refused in course:
+    for gap, wait_s, in_flight in course:
         now += gap
-        if refused:
-            limit.refused(in_flight, now - min(wait_s, 50), now)
-        else:
-            limit.observe(wait_s, in_flight, now)
+        limit.observe(wait_s, in_flight, now)
         assert least <= limit.limit <= least + more
