@@ -21,6 +21,9 @@ STALL_S: Final = 1.0
 MARGIN: Final = 0.6
 """Who is let in expects to wait so much of the most at worst: paces vary, and a refusal after a wait is the worst."""
 
+FEW: Final = 3
+"""So many of one tenant, beside those of others, are no crowd: calls of who is quiet come together at times."""
+
 T = TypeVar("T")
 
 
@@ -261,7 +264,7 @@ class FairQueue(Generic[T]):
         rank = self._ranks[batch]
         lane = rank.lanes.get(tenant)
         waiting, lanes = rank.waiting(tenant), len(rank.lanes)
-        above_average = waiting * lanes >= rank.size and (waiting > 1 or lanes == 1)  # one beside others is no crowd
+        above_average = waiting * lanes >= rank.size and (waiting > FEW or lanes == 1)
         if lane is None or not above_average:
             return expected_s > patience.most_s * MARGIN
         if now - lane.since <= patience.burst_s and (tenant, batch) not in self._crowded:
