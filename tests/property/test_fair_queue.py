@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from penstock.core.queueing import FairQueue, Patience, Waiter, wait_too_long
+from penstock.core.queueing import Brought, FairQueue, Patience, Waiter, wait_too_long
 
 TENANTS = st.sampled_from("abcd")
 BOUND = 8
@@ -259,3 +259,19 @@ def test_turns_that_come_together_are_a_pace() -> None:
             queue.pop(now)
     for later_s in (0.0, 0.25, 0.45):
         assert 4.0 <= queue.expected_s("a", now + later_s) <= 8.5
+
+
+@given(st.lists(st.floats(0, 3), min_size=40, max_size=200))
+def test_who_brings_a_tenth_is_quiet_and_equals_are_not(gaps: list[float]) -> None:
+    """Whenever they come; and who brought nothing of late is forgotten."""
+    brought, now = Brought(), 100.0
+    for number, gap in enumerate(gaps):
+        now += gap / 100
+        for name in ("loud",) * 10 + (("quiet",) if number % 2 else ()):
+            brought.add(name, now)
+    assert brought.is_quiet("quiet")
+    assert not brought.is_quiet("loud")
+    for _ in range(3):
+        now += 20.0
+        brought.add("new", now)
+    assert not brought.is_quiet("new")

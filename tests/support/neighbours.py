@@ -55,7 +55,7 @@ class Neighbours:
         free = PEAK - USED * SHARE * len(QUIET)
         return [
             Bar("requests of the quiet ones while one is loud", during.sent),
-            Bar("answered", during.success, least=1.0, loose=0.9),
+            Bar("answered", during.success, least=1.0, loose=0.98),
             Bar("the same, from 2 s on", later.success, least=1.0, loose=0.98),
             Bar("P99 before, s", before.p99_s),
             Bar("P99 while one is loud, in P99s before", during.p99_s / before.p99_s, most=1.5, loose=4.0),

@@ -21,8 +21,12 @@ STALL_S: Final = 1.0
 MARGIN: Final = 0.6
 """Who is let in expects to wait so much of the most at worst: paces vary, and a refusal after a wait is the worst."""
 
-FEW: Final = 3
-"""So many of one tenant, beside those of others, are no crowd: calls of who is quiet come together at times."""
+CROWD: Final = 0.5
+"""Who brings less than this part of what tenants bring on average is quiet, however its calls come together."""
+FORGOTTEN: Final = 0.05
+"""So little of an arrival is none."""
+BROUGHT_S: Final = 2.0
+"""What was brought so long ago weighs a third."""
 
 T = TypeVar("T")
 
@@ -30,7 +34,7 @@ T = TypeVar("T")
 class Patience(NamedTuple):
     """``most_s``: how long anyone may wait; ``crowd_s`` and ``standing_s``: how long who crowds may expect to.
 
-    Who has as many waiting as the average crowds. A burst is waited out. A tenant that has had somebody waiting, or
+    Who brings as much as others do crowds. A burst is waited out. A tenant that has had somebody waiting, or
     refused, for so long without a break that a burst would be over brings more than is served: a long line would only
     make all of its own late. Then ``standing_s`` holds for it. The others keep their patience.
     """
@@ -126,11 +130,37 @@ class Lane(Generic[T]):
         self.waiters: OrderedDict[Waiter[T], None] = OrderedDict()
 
 
+class Brought:
+    """How much each tenant brought of late, refused or not: every arrival counts one, and fades."""
+
+    __slots__ = ("_at", "_counts", "_total")
+
+    def __init__(self) -> None:
+        self._counts: dict[str, float] = {}
+        self._total = 0.0
+        self._at = 0.0
+
+    def add(self, tenant: str, now: float) -> None:
+        """One more. Times that step back fade nothing; who brought nothing of late is forgotten."""
+        weight = exp(-max(0.0, now - self._at) / BROUGHT_S)
+        if weight < CROWD:  # seldom, so that it costs nothing per arrival: all fade together
+            self._counts = {name: count * weight for name, count in self._counts.items() if count * weight > FORGOTTEN}
+            self._total = sum(self._counts.values())
+            self._at, weight = now, 1.0
+        self._counts[tenant] = self._counts.get(tenant, 0.0) + 1 / weight
+        self._total += 1 / weight
+
+    def is_quiet(self, tenant: str) -> bool:
+        """Whether it brings far less than the average."""
+        return self._counts.get(tenant, 0.0) * len(self._counts) < CROWD * self._total
+
+
 class Rank(Generic[T]):
     """One class: its tenants in the order of their turns, and which of them has most waiting."""
 
     def __init__(self) -> None:
         self.lanes: OrderedDict[str, Lane[T]] = OrderedDict()
+        self.brought = Brought()
         self.size = 0
         self._by_size: dict[int, OrderedDict[str, None]] = {}
         self._largest = 0
@@ -207,6 +237,7 @@ class FairQueue(Generic[T]):
     def push(self, item: T, tenant: str, now: float, *, batch: bool = False) -> Pushed[T]:
         """Let it wait, or refuse it. Somebody evicted is to be refused in its place."""
         rank = self._ranks[batch]
+        rank.brought.add(tenant, now)
         expected_s = self.expected_s(tenant, now, batch=batch)
         if self._too_long(expected_s, tenant, now, batch=batch):
             return Pushed(None, None, expected_s)
@@ -257,15 +288,13 @@ class FairQueue(Generic[T]):
         return max(self._pace.wait_s(ahead + self._ranks[0].size, now), self._batch_pace.wait_s(ahead, now))
 
     def _too_long(self, expected_s: float, tenant: str, now: float, *, batch: bool) -> bool:
-        """Whether an arrival need not wait at all. Who has fewer waiting than the average is not crowding."""
+        """Whether an arrival need not wait at all. Who brings little is not crowding."""
         patience = self.patience
         while self._crowded and next(iter(self._crowded.values())) <= now:
             self._crowded.popitem(last=False)
         rank = self._ranks[batch]
         lane = rank.lanes.get(tenant)
-        waiting, lanes = rank.waiting(tenant), len(rank.lanes)
-        above_average = waiting * lanes >= rank.size and (waiting > FEW or lanes == 1)
-        if lane is None or not above_average:
+        if lane is None or rank.brought.is_quiet(tenant):
             return expected_s > patience.most_s * MARGIN
         if now - lane.since <= patience.burst_s and (tenant, batch) not in self._crowded:
             return expected_s > patience.burst_s * MARGIN
