@@ -95,7 +95,7 @@ class BillProvider:
         return self
 
     def kill(self) -> None:
-        """At once; its bill is on the disk."""
+        """At once; its bill is in the file."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
