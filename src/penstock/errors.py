@@ -3,6 +3,9 @@
     PenstockError
     ├── ConfigError                 the file or the environment is wrong (all mistakes at once)
     ├── StoreError                  a store did not do what it was asked
+    │   └── SharedUnavailable       what nodes share did not answer in time
+    │       ├── EpochLost           what is lent is not, or older than, what was seen of it: begin anew
+    │       └── LeaseEnded          others have ended the lease of this node
     ├── PriceError                  no price with a source covers that model at that instant
     ├── RequestError                whose fault: the client
     │   ├── BadRequest  BadHost  UnknownPath  WrongMethod  BodyTooLarge  BodyTooSlow
@@ -87,6 +90,28 @@ class StoreError(PenstockError):
 
     kind = "store_error"
     origin = Origin.OPERATOR
+
+
+class SharedUnavailable(StoreError):
+    """What the nodes share did not answer within its deadline, or is left alone because it did not before."""
+
+    kind = "shared_unavailable"
+
+
+class EpochLost(SharedUnavailable):
+    """What is lent was emptied, rewound, or is another server's: nothing may be lent of it before it begins anew."""
+
+    def __init__(self, found: int | None) -> None:
+        """``found``: the epoch that stands there; None = none."""
+        super().__init__("the budgets that nodes share are being counted anew: try again", retry_after_s=1.0)
+        self.found = found
+
+
+class LeaseEnded(SharedUnavailable):
+    """The lease has ended: what it had is not this node's any more."""
+
+    def __init__(self) -> None:
+        super().__init__("this node was out of touch with the others: try again", retry_after_s=1.0)
 
 
 class PriceError(PenstockError):

@@ -3,7 +3,7 @@
 Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone chooses among them.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -11,12 +11,14 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.core.budget import Place
 from penstock.core.offer import AnswersPage, Offer, PurgesPage
 from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.rerate import Entry
 from penstock.core.usage import Usage
-from penstock.errors import UpstreamError
+from penstock.errors import PenstockError, UpstreamError
+from penstock.wire.sse import Event
 
 # --- time, chance, names ---------------------------------------------------------------------------------------
 
@@ -585,3 +587,233 @@ class Stores:
     description: str = ""
     lock: StoreLock | None = None
     """None = no other process can reach it."""
+
+
+# --- many nodes ------------------------------------------------------------------------------------------------
+
+LEASE_S: Final = 5.0
+"""A lease that was not renewed for so long, by the clock of whom it is kept at, is ended by whoever sees it first."""
+
+
+class Want(NamedTuple):
+    """A part of an account that a lease asks for: ``want`` where there is plenty, but not less than ``least``."""
+
+    place: Place
+    limit: int
+    """That account's, now."""
+    want: int
+    least: int
+
+
+class Lent(NamedTuple):
+    """How an account stands after it was asked for a part."""
+
+    known: bool
+    """False: it was not set yet; nothing was lent of any account, and the numbers here are zeros."""
+    lent: int = 0
+    """Lent just now."""
+    part: int = 0
+    """What this lease has of it in all, whatever became of earlier answers."""
+    taken: int = 0
+    """``base`` and all parts: what nobody else can have now."""
+    spent: int = 0
+    """``base`` and what leases said they spent: this much no give-back frees."""
+
+
+class Return(NamedTuple):
+    """What a lease says of an account of its own."""
+
+    place: Place
+    back: int
+    """Of its part, it gives so much back."""
+    spent: int
+    """So much of the part it has spent, in all. Beyond its part, the part grows: it is spent."""
+
+
+class Beat(NamedTuple):
+    """What a lease hears when it is renewed."""
+
+    short: Sequence[Place]
+    """Accounts of which it has a part, and of which somebody was refused one since it was renewed last."""
+    silent: Sequence[str]
+    """Leases that were not renewed for ``LEASE_S``: end them."""
+    parts: Sequence[int]
+    """What it has, in all, of each account that it spoke of; in their order."""
+
+
+class Rooms(Protocol):
+    """What is lent of budgets, for all nodes (docs/adr/0014-many-nodes.md). Everything in it can be made again.
+
+    On every account ``base + sum(parts) <= limit`` of the last who asked, but for what was spent beyond its part.
+    Each call is one step that nothing comes between. All raise SharedUnavailable when nobody answers in time: then the
+    step may have been taken or not, and it is never taken twice. Those that name an epoch raise EpochLost when it is
+    not the one that stands, or what stands is older than what was seen of it.
+    """
+
+    async def server(self) -> str:
+        """Which process, of those that may answer here, does: another one after a restart or a fail-over."""
+        ...
+
+    async def begin(self, epoch: int, server: str) -> None:
+        """Everything of earlier epochs is forgotten; nothing changes where this one has begun at that server.
+
+        Raises EpochLost when a later one has, or this one at another server, or another server answers now.
+        """
+        ...
+
+    async def enter(self, epoch: int, lease: str) -> None:
+        """A new lease, renewed now. Raises LeaseEnded when it has ended already."""
+        ...
+
+    async def ask(self, epoch: int, lease: str, wants: Sequence[Want]) -> Sequence[Lent]:
+        """Lend of all these accounts, or of none; in their order. Raises LeaseEnded.
+
+        Each gets ``want``, but no more than its share of what is left, and in any case ``least``. Where one cannot
+        have its ``least``, or is not known, all ``lent`` are 0.
+        """
+        ...
+
+    async def give_back(self, epoch: int, lease: str, returns: Sequence[Return]) -> Sequence[int]:
+        """The parts then; what was spent is never given back. Raises LeaseEnded."""
+        ...
+
+    async def renew(self, epoch: int, lease: str, returns: Sequence[Return]) -> Beat:
+        """As ``give_back``, and the lease lives on. Raises LeaseEnded."""
+        ...
+
+    async def set_account(
+        self, epoch: int, place: Place, base: int, spent: Mapping[str, int], forget_in_s: float
+    ) -> bool:
+        """Make an account: what is spent by no living lease, and what each living one has spent or holds.
+
+        Only the first one counts. False: one of these leases has ended meanwhile, so look again what was spent.
+        ``forget_in_s``: until the account is not needed any more, some time after its window; inf = never.
+        """
+        ...
+
+    async def set_lease(self, epoch: int, lease: str, spent: Mapping[Place, int], *, final: bool) -> None:
+        """A lease has ended: of every account it has what it spent there, nothing where nothing is said.
+
+        ``final``: nothing that it did will come to another amount any more, so it is added to ``base``, once. To say it
+        again changes nothing.
+        """
+        ...
+
+
+PART_S: Final = 1.0
+"""A part of a minute's requests or tokens must be used within so long: later it is worth nothing."""
+
+
+class RateWant(NamedTuple):
+    """A part of a rate that a node asks for."""
+
+    what: str
+    """``requests`` or ``tokens`` of a minute, or ``concurrency``."""
+    limit: int
+    want: int
+    least: int
+
+
+class RatePart(NamedTuple):
+    """What it got: 0, or at least its ``least``; the same ends for all that were asked for together."""
+
+    lent: int
+    wait_s: float
+    """0.0, or until its ``least`` may fit."""
+
+
+class SharedRates(Protocol):
+    """The rates of keys, for all nodes: lent in parts, so that a request takes from what its node has.
+
+    A part of a minute is good for ``PART_S`` and then worth nothing; one of the concurrency for ``LEASE_S`` after the
+    node asked for that key last, be it for nothing. Raises SharedUnavailable.
+    """
+
+    async def take(self, key_id: str, node: str, wants: Sequence[RateWant]) -> Sequence[RatePart]:
+        """All of them or none."""
+        ...
+
+    async def give_back(self, key_id: str, node: str, back: Mapping[str, int]) -> None:
+        """What was not used; negative: tokens that were used beyond what was taken."""
+        ...
+
+
+class CrossingEnd(msgspec.Struct, frozen=True):
+    """How a flight ended, for those who followed it on other nodes."""
+
+    answer: StoredAnswer | None = None
+    error: PenstockError | None = None
+
+
+class Crossing(Protocol):
+    """A flight that this node leads, and that others may follow. Never raises, never blocks: sends behind.
+
+    Nothing is sent while nobody follows. It is renewed until it is ended.
+    """
+
+    generation: int
+    """How often leadership was handed on before."""
+
+    @property
+    def followers(self) -> int:
+        """How many on other nodes wait for it, as far as is known."""
+        ...
+
+    def publish(self, event: Event, served_by: str) -> None:
+        """One more event of its stream. Early ones are kept for those who come later, up to a bound."""
+        ...
+
+    def end(self, answer: StoredAnswer | None, error: PenstockError | None, *, store: bool) -> None:
+        """Nothing more will come. ``store``: who asks later gets the answer too."""
+        ...
+
+
+class Following(Protocol):
+    """A flight that another node leads. Close it whatever happens."""
+
+    generation: int
+    served_by: str
+    """``provider/model``; "" until it is known."""
+
+    def batches(self) -> AsyncIterator[Sequence[Event]]:
+        """The events of its stream from the first on, until it has ended."""
+        ...
+
+    async def end(self) -> CrossingEnd:
+        """How it ended. A leader that fell silent is an Unreachable; one that outgrew its bounds as well."""
+        ...
+
+    def close(self) -> None:
+        """Follow no more."""
+        ...
+
+
+class SharedAnswers(Protocol):
+    """Finished answers and flights, for all nodes, in one round trip to ask and one to tell.
+
+    Fails open: when nobody answers in time, everything is a miss and every node leads for itself.
+    """
+
+    async def get(self, key: bytes, *, stored_after: float = 0.0) -> StoredAnswer | None:
+        """The answer, unless it expired, was purged, or was stored before then (epoch seconds)."""
+        ...
+
+    async def ask(
+        self, key: bytes, *, stored_after: float = 0.0, look: bool = True, generation: int = 0
+    ) -> StoredAnswer | Crossing | Following:
+        """The answer, or the flight to follow, or the right to lead one, which must then be ended.
+
+        ``look``: False leads whatever there is. ``generation``: of a flight in the place of one that failed.
+        """
+        ...
+
+    async def purge(
+        self,
+        *,
+        model: str | None = None,
+        tenant: str | None = None,
+        tag: str | None = None,
+        deployments: Collection[str] = (),
+    ) -> None:
+        """As AnswerCache's; every node is told. Raises SharedUnavailable."""
+        ...

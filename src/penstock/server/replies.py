@@ -51,6 +51,7 @@ ROWS: Final[dict[str, Row]] = {
     "internal_error": Row(500, _SERVER, "internal_error", _API),
     "config_error": Row(500, _SERVER, "config_error", _API, retry_helps=False),
     "store_error": Row(503, _SERVER, "store_error", _API),
+    "shared_unavailable": Row(503, _SERVER, "shared_unavailable", _API),
     "price_unknown": Row(500, _SERVER, "price_unknown", _API, retry_helps=False),
     "invalid_request": Row(400, _REQUEST, None, _REQUEST),
     "bad_host": Row(400, _REQUEST, "bad_host", _REQUEST),
