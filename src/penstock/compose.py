@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -111,18 +111,24 @@ class Standing:
         """Go by these from now on."""
         self.budget.share = settings.retry.budget
         self.gate.adopt(settings.limits)
-        self.fleet.adopt(settings.limits)
+        self.fleet.adopt(settings.limits, _deployments(settings))
         self.geography.adopt(settings.regions)
 
 
 def _standing(settings: Settings, world: World) -> Standing:
     fleet = Fleet(world.clock, world.rng, settings.limits)
+    fleet.adopt(settings.limits, _deployments(settings))
     return Standing(
         budget=RetryBudget(settings.retry.budget),
         gate=Gate(world.clock, settings.limits),
         fleet=fleet,
         geography=Geography(world.clock, fleet, settings.regions, well_for_s=world.region_well_for_s),
     )
+
+
+def _deployments(settings: Settings) -> Iterator[DeploymentSettings]:
+    """Of all models."""
+    return (each for model in settings.models.values() for each in model.deployments)
 
 
 class Gateway:
@@ -170,6 +176,7 @@ class Gateway:
         edge = Edge(self.clock, stores.answers, notes, lambda entry: place_of(entry, self.settings), self._take_offer)
         self._centres = Centres(edge, lambda each: CentreReader(self._transport(each), each, self.clock))
         metrics.watch_all("penstock_budget_used_ratio", lambda: used_ratios(self.treasury.standings()))
+        metrics.watch_all("penstock_centre_up", self._centres.up)
         self._prober = Prober(
             world.clock,
             self.standing.fleet,
@@ -273,6 +280,7 @@ class Gateway:
         self.offers = {**self.offers, provider: offer}
         self.book = self._priced_by(self._written)
         self.settings = with_offers(self._written, self.offers)
+        self.standing.fleet.adopt(self.settings.limits, _deployments(self.settings))
         self.metrics.adopt(self.settings)
         self.pipeline = self._pipeline(self.settings)
 
@@ -293,7 +301,8 @@ class Gateway:
         """The stages in order: a feature that is off is not in the list."""
         clock, stores, standing = self.clock, self.stores, self.standing
         accounts = Accounts(self.book, settings.currency, settings.fx, offered_prices(self.offers))
-        sharing = Sharing(settings.cache)
+        sensitive = partial(is_sensitive, settings.sensitive)
+        sharing = Sharing(settings.cache, sensitive)
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
         teller = Teller(
             clock=clock,
@@ -335,7 +344,7 @@ class Gateway:
                 retry=settings.retry,
                 budget=standing.budget,
                 fleet=standing.fleet,
-                passing=Passing(partial(is_sensitive, settings.sensitive), standing.geography.region_of),
+                passing=Passing(sensitive, standing.geography.region_of),
             ),
         ]
         return Pipeline(stages)

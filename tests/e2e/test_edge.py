@@ -9,11 +9,13 @@ import pytest
 
 from tests.support.edge_and_centre import EDGE, EdgeAndCentre, edge_and_centre
 from tests.support.gateway_process import wait_for
+from tests.support.metrics_text import samples
 from tests.support.sdk_gateway import digest
 
 pytestmark = pytest.mark.e2e
 
 PURGED_WITHIN_S = 2.0
+CENTRE_UP = "penstock_centre_up", (("provider", "centre"),)
 _numbers = count(1)
 
 
@@ -131,12 +133,14 @@ def test_the_edge_serves_while_the_centre_is_out(tmp_path: Path) -> None:
         two.centre.kill()
         assert two.ask("mk-a say=5").headers["x-penstock-cache"] == "exact"
         assert two.ask("mk-b say=5").status_code in {502, 503}
+        wait_for(lambda: samples(two.edge.metrics())[CENTRE_UP] == 0, "the edge to notice")
         assert two.edge.stop() == 0
         two.edge.start()
         assert two.offered() == ["m"]
         assert two.ask("mk-a say=5").headers["x-penstock-cache"] == "exact"
         two.centre.start()
         wait_for(lambda: two.ask("mk-c say=5").status_code == 200, "the centre to be asked again")
+        wait_for(lambda: samples(two.edge.metrics())[CENTRE_UP] == 1, "the edge to hear it")
         two.check_money()
 
 

@@ -169,12 +169,15 @@ async def test_a_centre_that_is_out_changes_nothing(caplog: pytest.LogCaptureFix
     """It is said once that it is out, and once that it is back; then its answers are pulled soon."""
     followed = Followed()
     followed.put(1)
+    assert not followed.sync.up, "nobody has heard it yet"
     followed.centre.down = True
     for _ in range(3):
         await followed.sync.look()
     assert await followed.held(1) == [1]
+    assert not followed.sync.up
     followed.centre.down = False
     await followed.sync.look()
+    assert followed.sync.up
     said = [record.message for record in caplog.records]
     assert said == ["the centre is out; the edge serves on", "the centre is back"]
 

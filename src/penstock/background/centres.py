@@ -11,6 +11,7 @@ from penstock.ports import Centre
 
 class _Followed(NamedTuple):
     provider: ProviderSettings
+    sync: Sync
     tickers: tuple[Ticker, ...]
 
 
@@ -47,12 +48,16 @@ class Centres:
         for name in tuple(self._followed):
             await self._leave(name)
 
+    def up(self) -> dict[tuple[str, ...], float]:
+        """Each by its name: 1 while it is heard, 0 while it is not."""
+        return {(name,): float(followed.sync.up) for name, followed in self._followed.items()}
+
     async def _begin(self, name: str, provider: ProviderSettings) -> None:
         sync = Sync(name, self._reader(provider), self._edge, provider.sync_s)
         await sync.begin()
         looks = Ticker(self._edge.clock, LOOK_S, sync.look, f"hear what {name} purged")
         pulls = Ticker(self._edge.clock, LOOK_S, sync.pull, f"follow {name}")
-        self._followed[name] = _Followed(provider, (looks, pulls))
+        self._followed[name] = _Followed(provider, sync, (looks, pulls))
         for ticker in (looks, pulls):
             ticker.start()
 

@@ -108,6 +108,11 @@ class Sync:
         if now >= self._answers_due:
             self._answers_due = now + (self._sync_s if await self._tried(self._pull_answers) else AGAIN_S)
 
+    @property
+    def up(self) -> bool:
+        """Whether the centre was heard the last time that it was asked."""
+        return self._known and not self._away
+
     # --- the three documents
 
     async def _forget(self, note: PurgeNote) -> None:

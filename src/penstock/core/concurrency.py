@@ -23,6 +23,9 @@ class AccountShare:
     cut says nothing new. Then the limit rises by 1 % of what was met per second, and faster the longer nobody objects:
     where a limit of the rate, and not of calls at once, was met, the lesson is soon forgotten. It never exceeds
     the known limit, so an account used by us alone is never refused for it.
+
+    A call that was refused with no other in flight met no limit of calls at once: nothing is learned, but until the
+    provider's own Retry-After is over, calls go there one at a time.
     """
 
     def __init__(self, known: int | None) -> None:
@@ -33,9 +36,12 @@ class AccountShare:
         self._rises_from = -inf
         self._base = inf
         self._met = inf
+        self._single_until = -inf
 
     def limit(self, now: float) -> float:
         """Calls at once that may be made now, infinite where nothing is known."""
+        if now < self._single_until:
+            return 1
         if self._base == inf:
             return inf if self.known is None else self.known
         risen_s = max(0.0, now - self._rises_from)
@@ -65,10 +71,14 @@ class AccountShare:
         """
         if sent_at <= self._cut_at:
             return False
+        self._cut_at = now
+        pause_s = min(retry_after_s or 0.0, LONGEST_PAUSE_S)
+        if self.in_flight <= 1:
+            self._single_until = now + pause_s
+            return True
         met = max(1.0, min(self.in_flight, self.limit(now)))
         self._base, self._met = max(1.0, CUT * met), met
-        self._cut_at = now
-        self._rises_from = now + min(retry_after_s or 0.0, LONGEST_PAUSE_S)
+        self._rises_from = now + pause_s
         return True
 
 

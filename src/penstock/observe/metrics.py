@@ -65,6 +65,8 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_requests_per_second", "Requests that ended, over the last seconds."),
     Declared("penstock_concurrency_limit", "Requests that may be served at once."),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
+    Declared("penstock_overruns_total", "Calls that were billed beyond what was held for them.", ("deployment",)),
+    Declared("penstock_centre_up", "0 while a central Penstock cannot be heard.", ("provider",)),
     Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",)),
     Declared("penstock_deployment_in_flight", "Calls under way.", ("deployment",)),
     Declared("penstock_deployment_limit", "Calls that it may have at once.", ("deployment",)),
@@ -144,6 +146,7 @@ class Metrics:
         self._saved = self._counts["penstock_saved_total"]
         self._avoided = self._counts["penstock_avoided_total"]
         self._attempts = self._counts["penstock_attempts_total"]
+        self._overruns = self._counts["penstock_overruns_total"]
         self._lookups = self._counts["penstock_cache_lookups_total"]
         self._shed = self._counts["penstock_shed_total"]
         self._duration = self._histograms["penstock_request_duration_seconds"]
@@ -220,6 +223,8 @@ class Metrics:
     def _observe_attempt(self, model: str, attempt: AttemptRow) -> None:
         deployment = attempt.deployment if attempt.deployment in self._deployments else OTHER
         self._attempts[deployment, attempt.outcome] += 1
+        if attempt.overrun:
+            self._overruns[deployment,] += 1
         usage, tokens = attempt.usage, self._tokens
         if usage.input_miss:
             tokens[model, "input_miss"] += usage.input_miss

@@ -4,7 +4,7 @@ Seats are taken here (``seat.py``), and waited for in lines. Fails open: a fleet
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -41,7 +41,7 @@ class MemberState:
 
 
 class Fleet:
-    """Every deployment that was ever planned, by its id."""
+    """Every deployment that the config names, or that a call is still under way to, by its id."""
 
     def __init__(self, clock: Clock, rng: Rng, limits: LimitSettings) -> None:
         self.clock = clock
@@ -51,9 +51,14 @@ class Fleet:
         self._members: dict[str, Member] = {}
         self._seekers: dict[tuple[str, ...], Seekers] = {}
         """By the ids of the deployments that they could go to."""
+        self._shed_before = Counter[str]()
+        """By those lines that are no more."""
+        self._named: frozenset[str] | None = None
+        """The ids of the config's deployments; None = nobody has said which."""
 
-    def adopt(self, limits: LimitSettings) -> None:
-        """Go by these from now on."""
+    def adopt(self, limits: LimitSettings, deployments: Iterable[DeploymentSettings]) -> None:
+        """Go by these from now on. ``deployments``: of all models, each as often as it is named."""
+        self._follow(deployments)
         if limits.max_concurrency != self._limits.max_concurrency:
             for member in self._members.values():
                 member.limit = _adaptive(limits)
@@ -62,16 +67,42 @@ class Fleet:
             seekers.line.adopt(limits)
         self._call_all()
 
+    def _follow(self, deployments: Iterable[DeploymentSettings]) -> None:
+        """Several models may name the same one: the first says what it is, and the least concurrency of all holds."""
+        named: dict[str, list[DeploymentSettings]] = {}
+        for each in deployments:
+            named.setdefault(each.id, []).append(each)
+        self._named = frozenset(named)
+        for same in named.values():
+            allowed = [each.concurrency for each in same if each.concurrency is not None]
+            self.member(same[0]).follow(same[0], min(allowed, default=None))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what the config names no more, once nobody is there."""
+        gone = [name for name, member in self._members.items() if name not in (self._named or ()) and member.is_idle]
+        for name in gone:
+            member = self._members.pop(name)
+            for seekers in tuple(member.seekers):
+                self._part(seekers)
+        accounts = {member.account for member in self._members.values()}
+        self._accounts = {name: account for name, account in self._accounts.items() if account in accounts}
+
+    def _part(self, seekers: Seekers) -> None:
+        """Nobody waits there, and nobody will."""
+        for member in seekers.members:
+            member.seekers.remove(seekers)
+        self._shed_before += seekers.line.shed
+        self._seekers = {ids: each for ids, each in self._seekers.items() if each is not seekers}
+
     def member(self, deployment: DeploymentSettings) -> Member:
-        """What is known of a deployment."""
+        """What is known of a deployment. It goes by the settings of the last reload, whatever its caller's are."""
         member = self._members.get(deployment.id)
         if member is None:
             provider = deployment.provider
             account = self._accounts.get(provider.name) or self._accounts.setdefault(provider.name, Account(provider))
             share = account.shares.setdefault(deployment.model, AccountShare(deployment.concurrency))
             member = self._members[deployment.id] = Member(deployment, account, share, _adaptive(self._limits))
-        elif member.deployment is not deployment:
-            member.follow(deployment)
         return member
 
     # --- questions
@@ -131,13 +162,11 @@ class Fleet:
     def take(self, deployment: DeploymentSettings, plan: Sequence[DeploymentSettings]) -> Seat | None:
         """A place there, which must be ended; None = there is none by now. ``plan``: all that could take the call."""
         member, now = self.member(deployment), self.clock.monotonic()
-        breakers = () if member.is_well else (member.account.breaker, member.breaker)
-        if not (all(breaker.allows(now) for breaker in breakers) and self._bears(member)):
+        if not (self._bears(member) and member.share.allows(now)):
             return None
-        if not member.share.enter(now):
+        if not (member.is_well or member.admit(now)):
             return None
-        for breaker in breakers:
-            breaker.admit(now)
+        member.share.enter(now)
         member.in_flight += 1
         others = [self.member(each) for each in plan if each.id != deployment.id] if len(plan) > 1 else ()
         return Seat(self, deployment, member, others, now)
@@ -208,6 +237,8 @@ class Fleet:
     def watch(self) -> None:
         """Look after calls that are overdue, work out what is usual, and call to seats that time alone has freed."""
         now = self.clock.monotonic()
+        if self._named is not None and len(self._members) > len(self._named):
+            self._forget()
         for member in self._members.values():
             member.learn(now)
             for seat in tuple(member.silent):
@@ -222,7 +253,7 @@ class Fleet:
     @property
     def shed(self) -> Mapping[str, int]:
         """How many of those who waited for a seat were sent away, by why."""
-        return sum((seekers.line.shed for seekers in self._seekers.values()), Counter[str]())
+        return sum((seekers.line.shed for seekers in self._seekers.values()), self._shed_before)
 
     def states(self) -> list[MemberState]:
         """Every deployment that was planned, as it does now."""

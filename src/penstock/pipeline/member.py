@@ -74,16 +74,31 @@ class Member:
         self._quantile = Quantile()
         self._lengths = Quantile()
 
-    def follow(self, deployment: DeploymentSettings) -> None:
-        """Go by these settings; what is known of it stays."""
+    def follow(self, deployment: DeploymentSettings, concurrency: int | None) -> None:
+        """Go by these settings; what is known of it stays. ``concurrency``: the least that any model says of it."""
         self.deployment = deployment
-        self.share.known = deployment.concurrency
+        self.share.known = concurrency
         self.account.follow(deployment.provider)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is there, or waits to be."""
+        return not self.in_flight and not any(seekers.line.busy for seekers in self.seekers)
 
     @property
     def is_well(self) -> bool:
         """Whether nothing is held against it or its account."""
         return self.breaker.is_closed and self.account.breaker.is_closed
+
+    def admit(self, now: float) -> bool:
+        """A call is made here, if its account and it allow one; then it has the place of whichever is on trial."""
+        account = self.account.breaker
+        if not account.admit(now):
+            return False
+        if self.breaker.admit(now):
+            return True
+        account.forget(now)
+        return False
 
     def back_in_s(self, now: float) -> float | None:
         """When a call may be planned here again; None = now."""

@@ -1,6 +1,7 @@
 """Who may be given the same answer: the cache key of an exchange, and the directive it came with."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,8 +19,10 @@ _encode = msgspec.json.encode
 class Sharing:
     """Keys of answers: tenant + model + dialect + policy + every field that may change the answer."""
 
-    def __init__(self, cache: CacheSettings) -> None:
+    def __init__(self, cache: CacheSettings, is_sensitive: Callable[[Exchange], bool]) -> None:
+        """``is_sensitive``: whether private providers only may see an exchange: then it shares with its like only."""
         self._cache = cache
+        self._is_sensitive = is_sensitive
         self._policies: dict[str, str] = {}
 
     def ttl_s(self, exchange: Exchange) -> float:
@@ -41,13 +44,13 @@ class Sharing:
     def key(self, exchange: Exchange) -> bytes:
         """The key, made once per exchange. An answer made without thinking is not one made with it."""
         if exchange.key is None:
-            policy = self._policy(exchange.model)
+            policy = self._policy(exchange)
             exchange.key = self._key(exchange, f"{policy} thinking off" if "thinking_off" in exchange.steps else policy)
         return exchange.key
 
     def better_key(self, exchange: Exchange) -> bytes | None:
         """The key of what would have been made, had the ladder not turned thinking off; None = it has not."""
-        return self._key(exchange, self._policy(exchange.model)) if "thinking_off" in exchange.steps else None
+        return self._key(exchange, self._policy(exchange)) if "thinking_off" in exchange.steps else None
 
     def _key(self, exchange: Exchange, policy: str) -> bytes:
         asked = exchange.asked
@@ -63,8 +66,13 @@ class Sharing:
             return f"edge:{edge}:{team}" if edge else f"team:{team}"
         return f"key:{exchange.principal.key_id}"
 
-    def _policy(self, model: ModelSettings) -> str:
-        """The fingerprint of what routing may do with the request: other deployments, or others behind their names."""
+    def _policy(self, exchange: Exchange) -> str:
+        """The fingerprint of what routing may do with the request; what only private providers may see is apart."""
+        policy = self._routing(exchange.model)
+        return f"{policy} private" if self._is_sensitive(exchange) else policy
+
+    def _routing(self, model: ModelSettings) -> str:
+        """Other deployments, or others behind their names, are another policy."""
         policy = self._policies.get(model.name)
         if policy is None:
             routes = (model.stream_upstream, sorted(map(_route, model.deployments)))

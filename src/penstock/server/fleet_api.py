@@ -80,7 +80,7 @@ class FleetApi:
         clock = self._gateway.clock
         exchange = Exchange("plan", asked, _no_body, clock.now(), clock.monotonic())
         exchange.principal = principal = self._principal(wanted.get("key"))
-        exchange.requested = exchange.model = self._model(wanted.get("model", ""), principal)
+        exchange.requested = exchange.model = self._model(wanted.get("model"), principal)
         exchange.user = wanted.get("user", "")
         return exchange
 
@@ -92,8 +92,10 @@ class FleetApi:
             raise BadRequest(f"there is no live key {name[:64]!r}", param="key")
         return principal
 
-    def _model(self, name: str, principal: Principal) -> ModelSettings:
+    def _model(self, name: str | None, principal: Principal) -> ModelSettings:
         models = self._gateway.settings.models
+        if not name:
+            raise BadRequest(f"say which model: ?model= one of {', '.join(models)}", param="model")
         if name not in models:
             raise UnknownModel(f"unknown model {name[:200]!r}: use one of {', '.join(models)}", param="model")
         if principal.models and name not in principal.models:

@@ -10,7 +10,18 @@ import pytest
 from penstock.clock import LoopClock
 from penstock.providers.play import SSE, Pause
 from penstock.providers.scripted import Script
-from tests.support.fleet import NO_SHARING, ask_all, called, model, open_fleet, pour, provider, served, state
+from tests.support.fleet import (
+    NO_SHARING,
+    ask_all,
+    called,
+    deployment,
+    model,
+    open_fleet,
+    pour,
+    provider,
+    served,
+    state,
+)
 from tests.support.house import END_S, EPOCH, chat, message, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
@@ -252,13 +263,27 @@ async def test_a_429_lowers_the_share_and_opens_nothing() -> None:
 
 
 async def test_429s_alone_never_open() -> None:
-    """However many: the account is asked less, and asked."""
+    """However many: the account is asked, pair after pair, and held to one call at a time by then."""
     async with open_fleet("a", retry={"attempts": 1}) as house:
-        house.upstream.at("a").fail(429).times(100).reply().forever()
-        await ask_all(house, 100, gap_s=0.1)
+        house.upstream.at("a").raw(Pause(0.1), status=429).times(100).reply().forever()
+        for _ in range(50):
+            await ask_all(house, 2)
         assert served(house.asked) == {"429": 100}
         assert (state(house, "a").state, state(house, "a").limit) == ("closed", 1)
         assert (await house.answer(chat("again"))).status == 200
+
+
+@pytest.mark.parametrize("retry_after", [None, 5])
+async def test_a_429_to_one_call_by_itself_holds_up_nobody_for_long(retry_after: int | None) -> None:
+    """It is about a rate: ten at once are asked at once when the provider's own wait is over."""
+    async with open_fleet("a", retry={"attempts": 1}) as house:
+        house.upstream.at("a").fail(429, retry_after=retry_after).reply(after_s=1).forever()
+        assert served(await ask_all(house, 1)) == {"429": 1}
+        assert (state(house, "a").limit == 1) == (retry_after is not None)
+        await asyncio.sleep(retry_after or 0)
+        since = house.now
+        assert served(await ask_all(house, 10)) == {"a": 10}
+        assert house.now - since == 1
 
 
 @pytest.mark.parametrize("retry_after", [None, 30])
@@ -424,6 +449,47 @@ async def test_a_reload_keeps_what_is_known() -> None:
         assert (state(house, "b").in_flight, state(house, "b").limit) == (7, 7)
         await late.done()
         assert served([late]) == {"b": 1}
+
+
+async def test_what_the_config_names_no_more_is_forgotten_once_nobody_is_there() -> None:
+    """Members, accounts and lines of a hundred reloads are those of the last; what was shed stays counted."""
+    async with open_fleet("ab") as house:
+        fleet = house.gateway.standing.fleet
+        house.upstream.reply(after_s=10).forever()
+        for number in range(100):
+            providers = {f"p{number}": provider(concurrency=1)}
+            models = {"m": {"deployments": [{"provider": f"p{number}", "model": "x"}]}}
+            await house.gateway.adopt(settings_of(providers=providers, models=models, cache=NO_SHARING))
+            await pour(house, 2, gap_s=0.01)
+        assert len(fleet.states()) > 1, "calls are under way there"
+        await house.rest()
+        await asyncio.sleep(1)
+        assert [each.id for each in fleet.states()] == ["p99/x"]
+        assert (len(vars(fleet)["_accounts"]), len(vars(fleet)["_seekers"])) == (1, 1)
+        assert sum(fleet.shed.values()) == sum(asking.status == 503 for asking in house.asked)
+
+
+async def test_two_models_that_name_one_deployment_do_not_pull_at_it() -> None:
+    """The first says what it is, whichever asked last."""
+    models = {name: {"deployments": [deployment("a", region=region)]} for name, region in (("m", "eu"), ("n", "cn"))}
+    async with open_fleet(models=models) as house:
+        for name in "mnmn":
+            await ask_all(house, 1, model=name)
+            assert state(house, "a").region == "eu"
+
+
+async def test_a_call_of_before_a_reload_does_not_undo_it() -> None:
+    """It goes on by its own settings; what is known goes by the new ones: a replaced key stays replaced."""
+    config: dict[str, Any] = {"models": {"m": model("a")}, "cache": NO_SHARING}
+    async with open_fleet(**config) as house:
+        house.upstream.at("a").fail(503).fail(401).reply(after_s=1).forever()
+        before = house.ask(chat("before"))
+        await asyncio.sleep(0.1)
+        await house.gateway.adopt(settings_of(**config, providers={"a": provider(api_key="new", concurrency=5)}))
+        refused = await house.answer(chat("refused"))
+        assert (refused.status, state(house, "a").state) == (502, "account_open")
+        await before.done()
+        assert (state(house, "a").state, state(house, "a").limit) == ("account_open", 5)
 
 
 async def test_a_budget_that_refuses_gives_the_seat_back() -> None:

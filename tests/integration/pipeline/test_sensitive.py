@@ -202,6 +202,44 @@ async def test_a_reload_holds_at_once() -> None:
         assert heard(house) == {"own"}
 
 
+# --- and what others were told
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_nobody_sensitive_joins_a_call_to_a_public_provider(*, stream: bool) -> None:
+    """Nor the other way round: each kind has a flight of its own, whoever comes first."""
+    models = {"m": {"deployments": [deployment("a"), deployment("own", weight=0)]}}
+    async with house_of({"tags": ["data=patients"]}, models=models, cache={"join": True}) as house:
+        house.upstream.at("a").reply("public", after_s=1).forever()
+        house.upstream.at("own").reply("private", after_s=1).forever()
+        asked = [house.ask(chat("same", stream=stream), headers=TAGGED if n % 2 else {}) for n in range(6)]
+        await house.rest()
+        assert {asking.text for asking in asked[1::2]} == {"private"}
+        assert {asking.text for asking in asked[::2]} == {"public"}
+        assert len(house.upstream.calls) == 2
+
+
+@pytest.mark.parametrize("first", [{}, TAGGED])
+async def test_an_answer_is_kept_for_its_like_only(first: Mapping[str, str]) -> None:
+    """What a public provider said is no hit for who is sensitive, and what ours said none for the others."""
+    other = {} if first else TAGGED
+    async with house_of({"tags": ["data=patients"]}, cache={"join": True}) as house:
+        assert (await house.answer(chat("same"), headers=first)).headers["x-penstock-cache"] == "miss"
+        assert (await house.answer(chat("same"), headers=other)).headers["x-penstock-cache"] == "miss"
+        assert (await house.answer(chat("same"), headers=first)).headers["x-penstock-cache"] == "exact"
+        assert (await house.answer(chat("same"), headers=other)).headers["x-penstock-cache"] == "exact"
+
+
+async def test_what_was_kept_before_a_model_became_sensitive_is_not_served_as_if_it_had_been() -> None:
+    """A reload that makes it sensitive makes a miss."""
+    config: dict[str, Any] = {"providers": {**PUBLIC, **OWN}, "models": {"m": mixed()}, "cache": {"join": True}}
+    async with house_of({}, **config) as house:
+        await house.answer(chat("same"))
+        await house.gateway.adopt(settings_of(**config, sensitive={"models": ["m"]}))
+        asking = await house.answer(chat("same"))
+        assert (asking.headers["x-penstock-cache"], served([asking])) == ("miss", {"own": 1})
+
+
 def test_a_model_that_can_never_be_served_is_warned_about() -> None:
     """``penstock check`` says so."""
     settings = settings_of(providers=PUBLIC, models={"m": model("a", "b")}, sensitive={"models": ["m"]})

@@ -126,9 +126,9 @@ async def test_a_plan_goes_by_the_key() -> None:
 @pytest.mark.parametrize(
     ("query", "status", "param"),
     [
-        ("", 404, "model"), ("model=nothing", 404, "model"), ("model=m&dialect=morse", 400, "dialect"),
-        ("model=m&address=home", 400, "address"), ("model=m&tags=x", 400, None), ("model=m&region=a%20b", 400, None),
-        ("model=m&colour=red", 400, None),
+        ("", 400, "model"), ("model=", 400, "model"), ("model=nothing", 404, "model"),
+        ("model=m&dialect=morse", 400, "dialect"), ("model=m&address=home", 400, "address"),
+        ("model=m&tags=x", 400, None), ("model=m&region=a%20b", 400, None), ("model=m&colour=red", 400, None),
     ],
 )  # fmt: skip
 async def test_a_plan_says_which_parameter_is_wrong(query: str, status: int, param: str | None) -> None:
@@ -137,6 +137,14 @@ async def test_a_plan_says_which_parameter_is_wrong(query: str, status: int, par
         answer = await client.get(f"/admin/plan?{query}")
         assert (answer.status_code, answer.json()["error"]["param"]) == (status, param)
         assert (await client.get("/admin/fleet?colour=red")).status_code == 400
+
+
+@pytest.mark.looptime
+async def test_a_plan_without_a_model_says_what_is_missing() -> None:
+    """And which models there are."""
+    async with open_house(**FLEET) as house, asked(house) as client:
+        message = (await client.get("/admin/plan")).json()["error"]["message"]
+        assert message == "say which model: ?model= one of m, same, other"
 
 
 @pytest.mark.looptime

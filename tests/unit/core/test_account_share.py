@@ -61,6 +61,24 @@ def test_a_rate_that_was_met_is_forgotten() -> None:
     assert share.limit(400.0) > 300
 
 
+def test_one_call_by_itself_meets_no_limit_of_calls_at_once() -> None:
+    """A rate that is used up at a quiet account does not make its next calls wait for each other."""
+    for known in (None, 500):
+        share = filled(known, 1)
+        assert share.refused(99.5, 100.0)
+        assert share.limit(100.0) == (known or inf)
+
+
+def test_while_it_wants_to_be_left_alone_one_call_at_a_time_goes_there() -> None:
+    """As long as the provider said, a minute at most; then as before."""
+    share = filled(None, 1)
+    share.refused(99.5, 100.0, retry_after_s=20.0)
+    assert (share.limit(119.9), share.limit(120.0)) == (1, inf)
+    share = filled(None, 1)
+    share.refused(99.5, 100.0, retry_after_s=86_400.0)
+    assert share.limit(100.0 + LONGEST_PAUSE_S) == inf
+
+
 def test_a_small_limit_is_met_seldom() -> None:
     """Five at once is all: a sixth is tried no sooner than every five seconds, so hardly a call is wasted."""
     share, refusals = AccountShare(None), 0

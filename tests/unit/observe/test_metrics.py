@@ -85,6 +85,14 @@ def test_what_retries_wasted_is_no_negative_saving(metrics: Metrics) -> None:
     assert not [name for name, _ in samples(metrics) if name.startswith("penstock_saved")]
 
 
+def test_what_outgrew_its_hold_is_counted(metrics: Metrics) -> None:
+    """By deployment; a call within its hold is not."""
+    outgrown = attempt_row("at", "ex", deployment="sim/sim-chat", overrun=True)
+    within = attempt_row("au", "ex", deployment="sim/sim-chat")
+    metrics.observe(exchange_row("ex", model="sim-chat"), [outgrown, within], [])
+    assert samples(metrics)["penstock_overruns_total", ("sim/sim-chat",)] == 1
+
+
 def test_unpriced_requests_cost_nothing_known(metrics: Metrics) -> None:
     """Unpriced is not free: it is in no amount at all."""
     metrics.observe(exchange_row("ex", model="sim-chat", cost_nano=None, baseline_nano=None), [], [])
