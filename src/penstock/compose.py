@@ -115,12 +115,12 @@ class Standing:
         self.geography.adopt(settings.regions)
 
 
-def _standing(settings: Settings, world: World) -> Standing:
+def _standing(settings: Settings, world: World, late_s: Callable[[], float]) -> Standing:
     fleet = Fleet(world.clock, world.rng, settings.limits)
     fleet.adopt(settings.limits, _deployments(settings))
     return Standing(
         budget=RetryBudget(settings.retry.budget),
-        gate=Gate(world.clock, settings.limits),
+        gate=Gate(world.clock, settings.limits, late_s),
         fleet=fleet,
         geography=Geography(world.clock, fleet, settings.regions, well_for_s=world.region_well_for_s),
     )
@@ -154,7 +154,8 @@ class Gateway:
         self.ids: Ids = world.ids or TimeIds(world.clock.now)
         self.owner = self.ids.new("own")[-_OWNER_DIGITS:]
         """The name of this process in rows that are open."""
-        self.standing = _standing(settings, world)
+        self._http = HttpTransport(world.clock)
+        self.standing = _standing(settings, world, lambda: self._http.turns.late_s)
         self.keyring = KeyRing(pepper, settings.keys)
         self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert)
         self.metrics = metrics
@@ -169,7 +170,6 @@ class Gateway:
         self.offers: Mapping[str, Offer] = {}
         """Of our centres, by provider."""
         self._offered_lists: dict[str, list[PricedModel]] = {}
-        self._http = HttpTransport(world.clock)
         self._sim = Sim(world.clock, world.rng)
         self.pipeline = self._pipeline(settings)
         notes = open_notes(settings)

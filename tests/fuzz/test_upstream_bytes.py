@@ -11,8 +11,10 @@ from typing import Any, cast
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from penstock.clock import LoopClock
 from penstock.errors import UpstreamError
 from penstock.providers.http1 import HIGH_WATER, Connection, Response
+from penstock.providers.turns import Turns
 
 PIECES = st.sampled_from(
     [
@@ -61,7 +63,7 @@ class Wire:
 def connected(kept: list[Connection]) -> tuple[Connection, Wire]:
     """A connection on a wire; ``kept`` gets it when it may serve again."""
     wire = Wire()
-    connection = Connection("host", lambda each, _: kept.append(each), lambda _: None)
+    connection = Connection("host", lambda each, _: kept.append(each), lambda _: None, Turns(LoopClock.monotonic))
     connection.connection_made(cast("Any", wire))
     return connection, wire
 

@@ -3,7 +3,7 @@
 How many is ``limits.max_concurrency``, and less while our own loop is late: then more at once would only be slower.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Final
 
@@ -15,15 +15,22 @@ from penstock.ports import Clock, Timer
 
 LOOK_S: Final = 0.01
 """How often the loop is asked how late it is, while there is much to do."""
-LEAST: Final = 16
+LEAST: Final = 8
 """Requests at once that are always allowed."""
+
+
+def _in_time() -> float:
+    """Nothing waits."""
+    return 0.0
 
 
 class Gate:
     """Takes in, makes wait, sends away."""
 
-    def __init__(self, clock: Clock, limits: LimitSettings) -> None:
+    def __init__(self, clock: Clock, limits: LimitSettings, late_s: Callable[[], float] = _in_time) -> None:
+        """``late_s``: how long what providers sent has been waiting to be handed on."""
         self.active = 0
+        self._late_s = late_s
         self._clock = clock
         self._line = Line(clock, limits, "the gateway has all the requests it can serve", self.leave)
         self._timer: Timer | None = None
@@ -86,7 +93,7 @@ class Gate:
     def _look(self) -> None:
         """How late this comes is how late everything does."""
         now, self._timer = self._clock.monotonic(), None
-        self._adaptive.observe(max(0.0, now - self._due), self.active, now)
+        self._adaptive.observe(max(0.0, now - self._due, self._late_s()), self.active, now)
         self._line.expect(self._usual.value(now))
         if self._limits.adaptive and (self.active >= LEAST or self.waiting):
             self._watch()

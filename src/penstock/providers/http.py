@@ -25,6 +25,7 @@ from penstock.ports import Clock, Timer, UpstreamCall, UpstreamResponse
 from penstock.providers.dial import Route, dial, proxy_authorization, route_to, tls_context
 from penstock.providers.http1 import Connection, Response
 from penstock.providers.names import Names
+from penstock.providers.turns import Turns
 
 IDLE_S: Final = 30.0
 MAX_IDLE: Final = 1000
@@ -105,6 +106,7 @@ class HttpTransport:
         self._names = Names()
         self._contexts: dict[Path | None, ssl.SSLContext] = {}
         self._sweeper: Timer | None = None
+        self.turns = Turns(clock.monotonic)
 
     async def send(self, call: UpstreamCall) -> UpstreamResponse:
         """Send the call and wait for the head. Raises only UpstreamError; cancelling it closes the connection."""
@@ -143,7 +145,7 @@ class HttpTransport:
             self._sweep_later()
 
         def make() -> Connection:
-            return Connection(route.host, keep, pool.forget)
+            return Connection(route.host, keep, pool.forget, self.turns)
 
         return await dial(route, make, context, self._names, clock=self._clock, timeout_s=timeout_s)
 

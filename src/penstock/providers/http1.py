@@ -4,8 +4,9 @@
       └── bytes or end of file: closed       └── error, end of file, cancelled: closed, the reader is told why
 
 Held, per connection: at most ``HIGH_WATER`` bytes that nobody has read yet plus one read of the socket; above that the
-socket is not read, so the provider is slowed down. A body shorter than its framing says never ends cleanly.
-Cancelling whoever waits here closes the connection at once: that is how a provider sees us leave.
+socket is not read, so the provider is slowed down. A body shorter than its framing says never ends cleanly. A reader
+is woken when its turn comes (``turns.py``). Cancelling whoever waits here closes the connection at once: that is how a
+provider sees us leave.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import httptools
 
 from penstock.errors import BadAnswer, Unreachable, UpstreamError
 from penstock.providers.coding import CodingError, Decoder, decoder_for
+from penstock.providers.turns import Turns
 
 HIGH_WATER: Final = 256 * 1024
 """Bytes of body held for the reader before reading stops."""
@@ -29,7 +31,7 @@ class Response:
 
     __slots__ = (
         "_connection", "_decoder", "_error", "_held", "_host", "_parts", "_waiter", "complete", "head_done", "headers",
-        "status",
+        "in_line", "status",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", host: str) -> None:
@@ -38,6 +40,8 @@ class Response:
         self.headers: Mapping[str, str] = {}
         self.head_done = False
         self.complete = False
+        self.in_line = False
+        """Its reader is to be woken when its turn comes."""
         self._connection = connection
         self._host = host
         self._parts: list[bytes] = []
@@ -148,6 +152,7 @@ class Response:
 
     def wake(self) -> None:
         """Let the reader look again."""
+        self.in_line = False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -157,16 +162,21 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_extra", "_head_bytes", "_headers", "_host", "_informational", "_keep", "_on_idle", "_on_lost", "_parser",
-        "_paused", "_problem", "_response", "_transport", "_until_close",
+        "_paused", "_problem", "_response", "_transport", "_turns", "_until_close",
     )  # fmt: skip
 
     _headers: dict[str, str]
 
     def __init__(
-        self, host: str, on_idle: Callable[["Connection", Response], None], on_lost: Callable[["Connection"], None]
+        self,
+        host: str,
+        on_idle: Callable[["Connection", Response], None],
+        on_lost: Callable[["Connection"], None],
+        turns: Turns,
     ) -> None:
-        """``on_idle``: it may serve again; ``on_lost``: it is closed."""
+        """``on_idle``: it may serve again; ``on_lost``: it is closed; ``turns``: when its readers are woken."""
         self._host = host
+        self._turns = turns
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -228,7 +238,9 @@ class Connection(asyncio.Protocol):
         elif response.held > HIGH_WATER and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        response.wake()
+        if not response.in_line:
+            response.in_line = True
+            self._turns.take(len(data), response.wake)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed, by either side."""

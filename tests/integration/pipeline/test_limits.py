@@ -10,8 +10,9 @@ import pytest
 
 from penstock.clock import LoopClock
 from penstock.config.settings import LimitSettings
+from penstock.core.loop_limit import FORGOTTEN_S
 from penstock.core.usage import Usage
-from penstock.pipeline.gate import Gate
+from penstock.pipeline.gate import LEAST, Gate
 from tests.support.asgi_client import Asking
 from tests.support.house import END_S, House, chat, open_house
 from tests.support.metrics_text import samples
@@ -210,6 +211,24 @@ async def test_a_turn_that_comes_while_its_waiter_leaves_is_passed_on(first: str
     await waiting[2]
     gate.leave()
     assert (gate.active, gate.waiting) == (0, 0)
+
+
+async def test_what_waits_to_be_handed_on_counts_as_late() -> None:
+    """A loop whose turns are short, because what providers send is handed on in pieces, is given less all the same."""
+    late_s = [0.0]
+    gate = Gate(LoopClock(0.0), LimitSettings(max_body=1, max_concurrency=100, max_queue=5), lambda: late_s[0])
+    for _ in range(50):
+        await gate.enter("k", batch=False)
+    await asyncio.sleep(1.0)
+    assert gate.limit == 100
+    late_s[0] = 0.1
+    await asyncio.sleep(1.0)
+    assert gate.limit == LEAST
+    late_s[0] = 0.0
+    await asyncio.sleep(FORGOTTEN_S + 0.5)
+    assert gate.limit == 100
+    for _ in range(50):
+        gate.leave()
 
 
 async def test_a_slot_comes_back_whatever_ends_the_exchange() -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.loop_limit import LATE_S, LOOKS, LoopLimit
+from penstock.core.loop_limit import FORGOTTEN_S, LATE_S, LOOKS, LoopLimit
 
 
 class Loop:
@@ -29,8 +29,30 @@ def test_a_loop_that_is_late_is_given_less_and_gets_it_back() -> None:
     assert loop.limit.limit == 50
     loop.run(0.0, 50)
     assert 55 <= loop.limit.limit < 100
-    for _ in range(20):
+    for _ in range(14):
         loop.run(0.0, loop.limit.limit)
+    assert loop.limit.limit == 512
+
+
+def test_what_was_learned_is_forgotten_once_it_is_over() -> None:
+    """Five seconds after the loop was late last, whether there was much to do since or little; not before."""
+    loop = Loop()
+    loop.run(20 * LATE_S, 100, looks=8)
+    assert loop.limit.limit == 30
+    ended = loop.now
+    loop.run(0.0, 5, looks=400)
+    assert loop.now - ended < FORGOTTEN_S
+    assert loop.limit.limit < 40
+    loop.run(0.0, 5, looks=120)
+    assert loop.limit.limit == 512
+
+
+def test_after_a_pause_a_few_looks_are_enough_to_forget() -> None:
+    """Nobody looks while nothing is to be done."""
+    loop = Loop()
+    loop.run(20 * LATE_S, 100, looks=8)
+    loop.now += 60.0
+    loop.run(0.0, 30, looks=12)
     assert loop.limit.limit == 512
 
 
