@@ -77,6 +77,17 @@ class NoLimit:
         """Nothing is learned."""
 
 
+class Watched(AdaptiveLimit):
+    """One that is told how long calls usually take, as the fleet tells it."""
+
+    usual_s = 0.0
+
+    def observe(self, wait_s: float, in_flight: int, now: float) -> None:
+        """A call was begun to be answered."""
+        self.look(now, self.usual_s)
+        super().observe(wait_s, in_flight, now)
+
+
 class Case:
     """A kind of call on a server of so many slots; ``scale_s`` is how long a phase lasts."""
 
@@ -202,6 +213,25 @@ def test_one_tenant_at_ten_times_its_share(seed: int) -> None:
     learned = within(modest, 3, inf)
     assert quantile(times(learned), 0.99) <= 1.5 * case.normal_p99_s(seed)
     assert len(times(greedy)) >= 0.9 * (case.peak * 20 - len(modest))
+
+
+@SEEDS
+def test_a_server_that_stalls_is_not_slower(seed: int) -> None:
+    """Nothing moves for a second, under overload: five seconds later the others wait as little as before."""
+
+    def stalling(rng: random.Random, now: float) -> tuple[float, float]:
+        took_s = rng.uniform(0.35, 0.65)
+        stalled_s = min(1.0, 11.0 - now) if now < 11.0 and now + took_s > 10.0 else 0.0
+        return took_s + stalled_s, 0.0
+
+    case = Case(stalling, 40, 40)
+    loads = {"greedy": 160.0, **dict.fromkeys("abcd", 8.0)}
+    limit = Watched(4, 512)
+    limit.usual_s = case.usual_s
+    requests = case.run(limit, seed, Phase(5, {**loads, "greedy": 16.0}), Phase(35, loads), patience=Patience(5.0, 0.1))
+    modest = [request for request in requests if request.tenant != "greedy"]
+    assert not refusals(modest)
+    assert quantile(times(within(modest, 18, inf)), 0.99) <= 1.5 * 0.65
 
 
 @SEEDS

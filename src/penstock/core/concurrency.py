@@ -91,11 +91,13 @@ class Sense(NamedTuple):
     longest_s: float
     slower: float
     """So many times the wait that a queue could explain is none: the server has become slower."""
+    reach: float
+    """So many times what it has borne without a queue may be tried: that bounds the first seconds of an overload."""
 
 
-FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 2.0)
+FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 2.0, 1.5)
 """Enough to keep a server busy, too little to be felt."""
-WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0)
+WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0, 2.0)
 """They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
 SHORTEST_S: Final = 0.1
 LOW: Final = 8
@@ -106,7 +108,7 @@ EVIDENCE_SHARE: Final = 0.05
 """So many calls in the server's queue, and of all in flight, are one; fewer are noise."""
 GROWTH: Final = 0.1
 GROWTH_MOST: Final = 1.0
-"""The limit grows by these shares: doubled each time that nothing came of it."""
+"""The limit grows by these shares: doubled each time that nothing came of it, beyond where it queued last."""
 IN_USE: Final = 0.8
 """Of the limit: below, nothing is learned by raising it."""
 SINK: Final = 0.1
@@ -117,12 +119,32 @@ DOUBT: Final = 0.5
 LESS: Final = 0.7
 """Of the calls in flight: no cut is deeper, and if so few wait as long as all did (``AS_LONG``) it was no queue."""
 AS_LONG: Final = 0.9
-REACH: Final = 2.0
-"""So many times what it has borne without a queue may be tried: that bounds the first seconds of an overload."""
+LASTING: Final = 1.0
+"""A wait that no queue explains is a stall, not a slower server, until it was seen for so many times itself."""
+RECHECK_S: Final = 5.0
+RECHECK_WAITS: Final = 10.0
+RECHECK_MOST: Final = 16.0
+"""A floor that was raised is tried with ``LESS`` in flight after so long, and so many waits; each time that it holds
+twice as late, up to so many times."""
+TRIAL_WAITS: Final = 4.0
+"""A trial that has told nothing after so many waits is over."""
+FELL: Final = 0.85
+"""A queue of ``LESS`` is ``LESS`` as long; what is no queue stays. Twice in a row below the middle is no chance."""
 ALWAYS_TRIED: Final = 64
 """So many may be tried at once whatever it has borne."""
 FORGET_S: Final = 600.0
 """What it has borne counts for half after so long, unless it does so again."""
+
+
+class Trial(NamedTuple):
+    """What was so when fewer calls were let in flight, to see whether they wait less."""
+
+    in_flight: int
+    wait_s: float
+    limit: float
+    began: float
+    fell: bool = False
+    """The last window said that it is a queue."""
 
 
 class AdaptiveLimit:
@@ -140,9 +162,11 @@ class AdaptiveLimit:
 
     If the wait does not fall although fewer calls are in flight, they are not the cause (a slower model, longer
     prompts, other users): the floor is learned anew and the limit goes back. So it cannot collapse. A wait that
-    no queue of so many explains tells the same at once. It starts at
-    ``most``: without evidence nobody waits. From then on it is never above ``REACH`` times what has been borne, so
-    that a sudden overload is not all sent before its first call is late; each window that bears it doubles that.
+    no queue of so many explains tells the same when it lasts; before, it may be a stall, which says nothing. A floor
+    that was raised may have been a mistake, and would hold itself up by the queue that it allows: so it is tried with
+    fewer calls in flight from time to time, and falls when they wait less. It starts at
+    ``most``: without evidence nobody waits. From then on it is never above ``reach`` times what has been borne, so
+    that a sudden overload is not all sent before its first call is late; each window that bears it raises that.
     """
 
     def __init__(self, least: int, most: int, sense: Sense = FIRST_BYTES) -> None:
@@ -156,10 +180,15 @@ class AdaptiveLimit:
         self._began = 0.0
         self._samples: list[tuple[float, int]] = []
         self._growth = GROWTH
+        self._queued_at = 0
         self._suspected = False
         self._doubt = 0.0
         self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
+        self._strange_since: float | None = None
+        self._trial: Trial | None = None
+        self._recheck_at = inf
+        self._held = 1.0  # so many times longer is a floor left alone, for each trial that it has held
         self._call_s: float | None = None
         self._borne = inf
         self._borne_at = -inf
@@ -167,7 +196,7 @@ class AdaptiveLimit:
     @property
     def limit(self) -> int:
         """Calls in flight that it bears."""
-        reach = max(float(ALWAYS_TRIED), REACH * self._borne)
+        reach = max(float(ALWAYS_TRIED), self._sense.reach * self._borne)
         return int(min(max(min(self._limit, reach), self.least), self.most))
 
     def allows(self, in_flight: int) -> bool:
@@ -200,10 +229,51 @@ class AdaptiveLimit:
         count = len(samples)
         wait_s, in_flight = samples[count // LOW]
         most = max(in_flight for _, in_flight in samples)
-        if wait_s > self._explicable_s(most):
-            self._floor_s, self._queued, self._doubt = wait_s, None, DOUBT
-        if self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
+        if self._is_strange(wait_s, most, now):
+            return
+        if self._trial is not None:
+            self._try(self._trial, wait_s, in_flight, now)
+        elif self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
             self._bear(most, now)
+
+    def _is_strange(self, wait_s: float, in_flight: int, now: float) -> bool:
+        """Whether no queue of so many explains that wait. When it lasts, it is what the server takes now."""
+        if wait_s <= self._explicable_s(in_flight):
+            self._strange_since = None
+            return False
+        if self._strange_since is None:
+            self._strange_since = now
+        if now - self._strange_since < LASTING * wait_s:
+            return True
+        self._strange_since = None
+        self._raise_floor(wait_s, now)
+        return False
+
+    def _raise_floor(self, wait_s: float, now: float) -> None:
+        """It was no queue. That is tried again."""
+        self._floor_s, self._queued, self._doubt = wait_s, None, DOUBT
+        self._held = 1.0
+        self._recheck(wait_s, now)
+
+    def _recheck(self, wait_s: float, now: float) -> None:
+        self._recheck_at = now + self._held * max(RECHECK_S, RECHECK_WAITS * wait_s)
+
+    def _try(self, trial: Trial, wait_s: float, in_flight: int, now: float) -> None:
+        """What a window says while fewer are in flight than might be."""
+        late = now - trial.began > TRIAL_WAITS * trial.wait_s + SHORTEST_S
+        if self._began - wait_s <= trial.began or in_flight > LESS * trial.in_flight + 1:  # of before it
+            self._trial = None if late else trial
+        elif wait_s >= FELL * trial.wait_s:
+            self._trial = None
+        elif not trial.fell:
+            self._trial = trial._replace(fell=True)
+        else:  # it was our queue, and there may be more of it
+            self._trial, self._floor_s, self._held, self._recheck_at = None, wait_s, 1.0, now
+            return
+        if self._trial is None:
+            self._set(max(self._limit, trial.limit), now)
+            self._held = min(2 * self._held, RECHECK_MOST)
+            self._recheck(trial.wait_s, now)
 
     def _explicable_s(self, in_flight: int) -> float:
         """A longer wait is no queue of so many: a server that has borne b calls does b in the time that one takes."""
@@ -230,9 +300,13 @@ class AdaptiveLimit:
         if not in_use:
             self._floor_s += DRIFT * (wait_s - self._floor_s)
             self._doubt *= 1 - DRIFT
+        elif now >= self._recheck_at and in_flight >= self.limit - 1:
+            self._trial = Trial(in_flight, wait_s, self._limit, now)
+            self._set(LESS * in_flight, now)
         elif self._began - wait_s > self._changed_at:  # this was sent under the present limit
             self._set(self._limit + max(1.0, self._growth * self._limit), now)
-            self._growth = min(2 * self._growth, GROWTH_MOST)
+            if self._limit > self._queued_at:
+                self._growth = min(2 * self._growth, GROWTH_MOST)
         return True
 
     @property
@@ -252,11 +326,11 @@ class AdaptiveLimit:
             self._queued = in_flight, wait_s
         elif in_flight <= LESS * queued[0]:
             if wait_s >= AS_LONG * queued[1]:
-                self._floor_s, self._queued, self._doubt = wait_s, None, DOUBT
+                self._raise_floor(wait_s, now)
                 self._set(max(self._limit, self._peak), now)
                 return
             self._queued = in_flight, wait_s
-        self._growth = GROWTH
+        self._growth, self._queued_at = GROWTH, in_flight
         self._set(min(self._limit, max(bears, LESS * in_flight)), now)
 
     def _set(self, limit: float, now: float) -> None:
