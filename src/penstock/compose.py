@@ -35,14 +35,17 @@ from penstock.pipeline.admit import Admit
 from penstock.pipeline.attempt import Attempt
 from penstock.pipeline.exact import Exact
 from penstock.pipeline.exchange import Exchange
-from penstock.pipeline.first import Firsts
+from penstock.pipeline.first import FirstName, Firsts, end
 from penstock.pipeline.fleet import WATCH_S, Fleet
+from penstock.pipeline.fleet_memory import memory_of, remember
 from penstock.pipeline.gate import Gate
 from penstock.pipeline.geography import Geography
 from penstock.pipeline.identify import Identify
 from penstock.pipeline.join import Flights, Join
 from penstock.pipeline.keyring import KeyRing
+from penstock.pipeline.known import Known, rates_of, restore_firsts, restore_rates
 from penstock.pipeline.limit import Limit
+from penstock.pipeline.member import Member
 from penstock.pipeline.once import Once
 from penstock.pipeline.passing import Passing, read_entry
 from penstock.pipeline.record import Record, StatusOf
@@ -53,7 +56,7 @@ from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import Clock, FailPoint, Ids, Rng, Stores, Transport
+from penstock.ports import Clock, FailPoint, Ids, Rng, StoredResult, Stores, Transport
 from penstock.providers import balance
 from penstock.providers.ask import ask
 from penstock.providers.centre import CentreReader
@@ -207,6 +210,27 @@ class Gateway:
         self.metrics.note(self.clock.monotonic())
         for ticker in self._tickers:
             ticker.start()
+
+    def known(self) -> Known:
+        """What a successor need not learn again."""
+        standing, now = self.standing, self.clock.monotonic()
+        firsts = [(name, first.body_digest) for name, first in standing.firsts.items()]
+        return Known(rates_of(standing.keys, now), memory_of(self._members(), now), firsts)
+
+    def inherit(self, known: Known) -> None:
+        """Go on with what the process before this one knows."""
+        restore_rates(self.standing.keys, known.rates)
+        restore_firsts(self.standing.firsts, known.firsts)
+        remember(self._members(), known.fleet)
+
+    def end_first(self, name: FirstName, result: StoredResult | None) -> None:
+        """What the process before this one answered under an Idempotency-Key has come to this; None = to nothing."""
+        end(self.standing.firsts, name, self.standing.firsts.get(name), result)
+
+    def _members(self) -> list[Member]:
+        """Of the fleet, by the config."""
+        models = self.settings.models.values()
+        return [self.standing.fleet.member(each) for model in models for each in model.deployments]
 
     async def bury(self, held: Collection[str]) -> None:
         """The process before this one has ended: settle what it left open, and book what it never said of ``held``."""

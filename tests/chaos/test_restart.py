@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -60,6 +61,23 @@ def test_an_end_during_a_restart_is_an_end(tmp_path: Path) -> None:
         gateway.signal(signal.SIGTERM)
         assert gateway.wait() == 0
         assert gateway.ended
+
+
+async def test_a_repeat_of_what_the_old_process_still_answers(tmp_path: Path) -> None:
+    """Whoever of the two is asked: one call, one answer, for all that have the same Idempotency-Key."""
+    with succeeded_gateway(tmp_path) as (gateway, provider):
+        slow = question(1, say=60, gap_ms=50)
+        asked = replace(slow, model="completes", headers={"idempotency-key": "order-7"})
+        first = asyncio.ensure_future(ask(gateway.port, asked))
+        await asyncio.to_thread(wait_for, lambda: any(call.output for call in provider.calls()), "the first words")
+        await asyncio.to_thread(gateway.restart)
+        repeats = [asyncio.ensure_future(ask(gateway.port, asked)) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert not any(repeat.done() for repeat in repeats)
+        told = [await first, *[await repeat for repeat in repeats]]
+        assert [each.complete for each in told] == [True] * 4
+        assert [each.headers.get("idempotent-replayed") for each in told] == [None, "true", "true", "true"]
+        assert len(provider.calls()) == 1
 
 
 async def test_a_predecessor_that_is_killed_in_its_drain(tmp_path: Path) -> None:

@@ -36,6 +36,23 @@ def test_the_wait_is_true_and_at_most_a_minute(
         assert window.take(now + wait_s + 1e-6, amount) == 0
 
 
+@given(st.integers(1, 20), moves, st.floats(0, 80), moves)
+def test_another_window_goes_on_where_one_left_off(
+    limit: int, taken: list[tuple[float, int]], pause_s: float, more: list[tuple[float, int]]
+) -> None:
+    """Both say the same of whatever comes."""
+    window, now = MinuteWindow(limit), 0.0
+    for gap, amount in taken:
+        now += gap
+        window.take(now, amount)
+    now += pause_s
+    other = MinuteWindow(limit, window.taken)
+    for gap, amount in more:
+        now += gap
+        assert other.take(now, amount) == window.take(now, amount)
+        assert other.used(now) == window.used(now)
+
+
 @given(st.integers(1, 1000), st.lists(st.tuples(st.floats(0, 20), st.integers(-300, 300)), max_size=60))
 def test_what_is_used_is_what_is_left_of_what_was_taken(limit: int, steps: list[tuple[float, int]]) -> None:
     """The running total equals the sum over the entries, is never negative, and a minute's silence empties it."""

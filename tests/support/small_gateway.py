@@ -13,11 +13,13 @@ from penstock.core.routing import Plan
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.exchange import Exchange
+from penstock.pipeline.first import FirstName, Firsts, end
 from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.gate import Gate
 from penstock.pipeline.keyring import KeyRing
+from penstock.pipeline.known import Known, restore_firsts
 from penstock.pipeline.treasury import Moved, Treasury
-from penstock.ports import Clock, Ids, Stores
+from penstock.ports import Clock, Ids, StoredResult, Stores
 from penstock.stores.open import open_stores
 from tests.support.kinds import KINDS
 
@@ -30,6 +32,7 @@ class Standing:
     def __init__(self, clock: Clock, settings: Settings) -> None:
         self.gate = Gate(clock, settings.limits)
         self.fleet = Fleet(clock, SystemRng(), settings.limits)
+        self.firsts: Firsts = {}
 
 
 class SmallGateway:
@@ -48,6 +51,8 @@ class SmallGateway:
         self.refuses: list[str] = []
         self.closed = False
         self.buried: Sequence[str] | None = None
+        self.unburied: list[Exception] = []
+        """What the next burials fail with."""
         self.adopted = asyncio.Event()
 
     def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:
@@ -63,7 +68,21 @@ class SmallGateway:
 
     async def bury(self, held: Sequence[str]) -> None:
         """There is nothing to settle."""
+        if self.unburied:
+            raise self.unburied.pop(0)
         self.buried = held
+
+    def known(self) -> Known:
+        """The first requests alone."""
+        return Known(firsts=[(name, first.body_digest) for name, first in self.standing.firsts.items()])
+
+    def inherit(self, known: Known) -> None:
+        """Likewise."""
+        restore_firsts(self.standing.firsts, known.firsts)
+
+    def end_first(self, name: FirstName, result: StoredResult | None) -> None:
+        """Its repeats are told."""
+        end(self.standing.firsts, name, self.standing.firsts.get(name), result)
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Read the keys."""

@@ -97,17 +97,29 @@ DEPLOYMENT: Final = Policy(
 ACCOUNT: Final = Policy(trip=Trip(1, 1.0, 1), alone=Trip(1, 1.0, 1), open_s=30.0, open_most_s=300.0, probes=1)
 
 
+class Past(NamedTuple):
+    """A breaker that is not closed, for another process to go on with."""
+
+    state: State
+    since: float
+    until: float
+    doublings: int
+
+
+_NOTHING: Final = Past(State.CLOSED, -inf, 0.0, 0)
+
+
 class Breaker:
     """The health of one deployment, or of one account, as its calls report it."""
 
-    def __init__(self, policy: Policy) -> None:
-        """``policy``: ``DEPLOYMENT`` or ``ACCOUNT``."""
+    def __init__(self, policy: Policy, past: Past = _NOTHING) -> None:
+        """``policy``: ``DEPLOYMENT`` or ``ACCOUNT``. ``past``: where another process left off."""
         self._policy = policy
-        self._state = State.CLOSED
-        self._since = -inf
-        self._until = 0.0  # open: when it is due; half-open: when the place of the probe is free
+        self._state = past.state
+        self._since = past.since
+        self._until = past.until  # open: when it is due; half-open: when the place of the probe is free
         self._probe = -inf  # when the probe that has the place was sent
-        self._doublings = 0
+        self._doublings = past.doublings
         self._in_a_row = 0  # failures while closed, good probes while half-open
         self._failing_since = -inf
         self._recent: deque[tuple[float, bool]] = deque()
@@ -123,6 +135,12 @@ class Breaker:
         if self._state is State.OPEN and now >= self._until:
             self._enter(Signal.DUE, self._until)
         return self._state
+
+    def past(self, now: float) -> Past | None:
+        """What another process has to know to go on; None = nothing is held against it. Its probe is another's."""
+        state = self.state(now)
+        until = self._until if state is State.OPEN else -inf
+        return None if state is State.CLOSED else Past(state, self._since, until, self._doublings)
 
     def allows(self, now: float) -> bool:
         """Whether a call may be planned here. Takes nothing: ``admit`` does, when the call is made."""

@@ -6,9 +6,13 @@ and a tick.
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 WINDOW_S = 60.0
 TICK_S = 0.1
+
+Ticks = Sequence[tuple[int, int]]
+"""Amounts by the tick of the monotonic clock in which they were taken, oldest first."""
 
 
 class MinuteWindow:
@@ -16,11 +20,16 @@ class MinuteWindow:
 
     __slots__ = ("_taken", "_total", "limit")
 
-    def __init__(self, limit: int) -> None:
-        """``limit`` per minute, > 0."""
+    def __init__(self, limit: int, taken: Ticks = ()) -> None:
+        """``limit`` per minute, > 0. ``taken``: by another window, which this one goes on with."""
         self.limit = limit
-        self._taken: deque[list[int]] = deque()  # [tick, amount], oldest first
-        self._total = 0
+        self._taken = deque([*each] for each in taken)  # [tick, amount], oldest first
+        self._total = sum(amount for _, amount in taken)
+
+    @property
+    def taken(self) -> Ticks:
+        """All that still counts, and maybe more: for another window to go on with."""
+        return [(tick, amount) for tick, amount in self._taken]
 
     def used(self, now: float) -> int:
         """How much was taken within the last minute."""

@@ -1,12 +1,28 @@
 """The first exchange under an Idempotency-Key, as long as it runs."""
 
 import asyncio
+from typing import Protocol
 
-from penstock.pipeline.flight import Leader
 from penstock.ports import StoredResult
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 """A larger answer is not kept: its repeat is a new request."""
+
+
+FirstName = tuple[str, str]
+"""The tenant and the Idempotency-Key."""
+
+
+class Leader(Protocol):
+    """The exchange that makes the call."""
+
+    def join(self) -> None:
+        """One more waits for the answer."""
+        ...
+
+    def part(self) -> None:
+        """One less does: stop, if nobody waits any more."""
+        ...
 
 
 class First:
@@ -31,5 +47,15 @@ class First:
             self.parts.append(raw)
 
 
-Firsts = dict[tuple[str, str], First]
-"""Running first exchanges by (tenant, Idempotency-Key); outlives a reload."""
+Firsts = dict[FirstName, First]
+"""Those that run, by their names; outlives a reload."""
+
+
+def end(firsts: Firsts, name: FirstName, first: First | None, result: StoredResult | None) -> None:
+    """It has come to this, None = to nothing: its repeats go on, and the key is free."""
+    if first is None:
+        return
+    if firsts.get(name) is first:
+        del firsts[name]
+    if not first.result.done():
+        first.result.set_result(result)

@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.errors import IdempotencyMismatch
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.first import First, Firsts
+from penstock.pipeline.first import First, FirstName, Firsts, end
 from penstock.pipeline.stream import told
 from penstock.ports import Clock, ResultStore, StoredResult
 from penstock.wire.sse import Event, SseParser
@@ -67,7 +67,7 @@ class Once:
         result = self._result(exchange, first)
         if result is not None:
             self._results.put(*name, result)
-        self._free(name, first, result)
+        end(self._firsts, name, first, result)
 
     async def _awaited(self, exchange: Exchange, first: First) -> StoredResult | None:
         """The first's result; None when it has none. As long as anyone waits for it, it goes on without its client."""
@@ -79,7 +79,7 @@ class Once:
             exchange.waited_s += self._clock.monotonic() - waiting_since
             first.leader.part()
 
-    async def _stored(self, name: tuple[str, str], first: First) -> StoredResult | None:
+    async def _stored(self, name: FirstName, first: First) -> StoredResult | None:
         """What the store holds; the key is ours while we look, and free again if it holds something."""
         stored = None
         try:
@@ -87,17 +87,11 @@ class Once:
             if stored is not None:
                 _same_body(stored.body_digest, first.body_digest)
         except BaseException:
-            self._free(name, first, None)
+            end(self._firsts, name, first, None)
             raise
         if stored is not None:
-            self._free(name, first, stored)
+            end(self._firsts, name, first, stored)
         return stored
-
-    def _free(self, name: tuple[str, str], first: First, result: StoredResult | None) -> None:
-        if self._firsts.get(name) is first:
-            del self._firsts[name]
-        if not first.result.done():
-            first.result.set_result(result)
 
     def _result(self, exchange: Exchange, first: First) -> StoredResult | None:
         body = b"".join(first.parts)

@@ -81,9 +81,11 @@ class Restarts:
                 await self._planes.close_admin(ADMIN_DRAIN_S)
                 await successor.take_over()
             except BaseException:
-                await successor.give_up()
-                if closed:
-                    await self._planes.open_admin(admin.dup())
+                try:
+                    await successor.give_up()
+                finally:
+                    if closed:
+                        await self._planes.open_admin(admin.dup())
                 raise
         log.info("a successor serves; this process ends when it has answered what it began")
         self._successor = successor

@@ -80,7 +80,7 @@ async def serve(
         else:
             last.push_async_callback(predecessor.close)
             await gateway.start(await predecessor.wait())
-            predecessor.follow(gateway)
+            await predecessor.follow(gateway)
         planes = Planes(gateway, data_app, admin_app)
         await planes.open_admin(admin)
         last.push_async_callback(planes.close_admin, ADMIN_DRAIN_S)

@@ -5,14 +5,17 @@
                                  <-     Ready
     closes its admin plane
     Go, with the bank            ->     takes the bank over
-                                 <-     Serving, and accepts from now on
+                                 <-     Serving
+    Begin, with what it knows    ->     accepts from now on
     accepts no more, drains
     (connections that are idle, through a socket of their own)
     Ask, More, Withdrawn, Settled  ->
                                  <-     Held, Refused, Topped
+    Ended                        ->     answers those who repeated a request that is answered there
     ends, and so does the socket ->     settles what was left open
 
-Each sees the other's death, whatever its cause, as the end of the socket.
+Until Begin the successor has spent nothing of its own, so that it can be given up. Each sees the other's death,
+whatever its cause, as the end of the socket.
 """
 
 import asyncio
@@ -23,9 +26,14 @@ from typing import Final, Protocol, Self
 import msgspec
 
 from penstock.core.budget import Payer
+from penstock.pipeline.first import FirstName, Firsts
+from penstock.pipeline.known import Known
 from penstock.pipeline.treasury import Cost, Moved, Treasury
+from penstock.ports import StoredResult
 from penstock.server import gateway
 
+LANGUAGE: Final = 2
+"""Of these messages: to be raised with every change of them, for the two may be of different versions of Penstock."""
 _LENGTH: Final = 4
 _PAPERS_BYTES: Final = 64 * 1024
 _MOST_FILES: Final = 4
@@ -37,6 +45,7 @@ class Papers(msgspec.Struct, tag=True, frozen=True):
     listen: str
     """The address as it was configured, and not as it is: the successor compares it with its own config."""
     admin_listen: str
+    language: int = 0
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -50,7 +59,13 @@ class Go(msgspec.Struct, tag=True, frozen=True):
 
 
 class Serving(msgspec.Struct, tag=True, frozen=True):
-    """Accept no more."""
+    """The bank is here, and nothing more can go wrong."""
+
+
+class Begin(msgspec.Struct, tag=True, frozen=True):
+    """Serve: nobody else accepts any more."""
+
+    known: Known
 
 
 class Ask(msgspec.Struct, tag=True, frozen=True):
@@ -108,13 +123,32 @@ class Settled(msgspec.Struct, tag=True, frozen=True):
     cost: Cost
 
 
-Message = Papers | Ready | Go | Serving | Ask | Held | Refused | Withdrawn | More | Topped | Settled
+class Ended(msgspec.Struct, tag=True, frozen=True):
+    """What came of the first request under an Idempotency-Key; None = the key is free."""
+
+    first: FirstName
+    result: StoredResult | None
+
+
+Message = Papers | Ready | Go | Serving | Begin | Ask | Held | Refused | Withdrawn | More | Topped | Settled | Ended
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
+class Standing(gateway.Standing, Protocol):
+    """What outlives a reload."""
+
+    firsts: Firsts
+    """Running first requests under an Idempotency-Key."""
+
+
 class Gateway(gateway.Gateway, Protocol):
     """A gateway that can take over from another, and hand over to one."""
+
+    @property
+    def standing(self) -> Standing:
+        """What outlives a reload."""
+        ...
 
     @property
     def treasury(self) -> Treasury:
@@ -123,6 +157,18 @@ class Gateway(gateway.Gateway, Protocol):
 
     async def start(self, moved: Moved | None = None) -> None:
         """Begin, with the bank of the process before this one if there is one."""
+        ...
+
+    def known(self) -> Known:
+        """What a successor need not learn again."""
+        ...
+
+    def inherit(self, known: Known) -> None:
+        """Go on with what the process before this one knows."""
+        ...
+
+    def end_first(self, name: FirstName, result: StoredResult | None) -> None:
+        """What it was still answering under an Idempotency-Key has come to this; None = to nothing."""
         ...
 
     async def bury(self, held: Sequence[str]) -> None:

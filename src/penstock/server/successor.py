@@ -8,30 +8,17 @@ import logging
 import socket
 import subprocess
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from penstock.core.budget import Payer
 from penstock.errors import BudgetExceeded, Draining, PenstockError
+from penstock.pipeline.first import FirstName, Firsts
+from penstock.pipeline.known import Known
 from penstock.pipeline.treasury import Cost, Moved, MovedError
-from penstock.ports import Clock
+from penstock.ports import Clock, StoredResult
+from penstock.server import succession
 from penstock.server.listener import Listener
-from penstock.server.succession import (
-    Ask,
-    Channel,
-    Gateway,
-    Go,
-    Held,
-    Message,
-    More,
-    Papers,
-    Ready,
-    Refused,
-    Serving,
-    Settled,
-    Topped,
-    Withdrawn,
-    send_papers,
-)
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +43,28 @@ class SuccessorLostError(Draining):
 class Heir:
     """The bank, once it is the successor's."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: succession.Channel) -> None:
         self._channel = channel
         self._asked: dict[str, asyncio.Future[float]] = {}
         self._more: dict[str, Cost | None] = {}
         """What more is held and not used yet; None = it was asked for."""
         self._lost: type[Exception] | None = None
-        self._early: list[Message] | None = []
+        self._early: list[succession.Message] | None = []
 
     def open(self, moved: Moved) -> None:
         """Give it the bank, and say what was to be said since it left ours."""
         early, self._early = self._early or [], None
-        for message in (Go(moved), *early):
+        for message in (succession.Go(moved), *early):
             self._channel.tell(message)
+
+    def begin(self, known: Known, firsts: Firsts) -> None:
+        """Let it serve, by what is known here, and say what comes of ``firsts``."""
+        self._tell(succession.Begin(known))
+        for name, first in firsts.items():
+            first.result.add_done_callback(partial(self._end_first, name))
+
+    def _end_first(self, name: FirstName, result: asyncio.Future[StoredResult | None]) -> None:
+        self._tell(succession.Ended(name, None if result.cancelled() else result.result()))
 
     async def hold(self, attempt_id: str, payer: Payer, cost: Cost, wait_s: float) -> float:
         """As ``Treasury.hold``. Raises what ``lose`` was told, too."""
@@ -76,11 +72,11 @@ class Heir:
             raise self._lost
         answer: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._asked[attempt_id] = answer
-        self._tell(Ask(attempt_id, payer, cost, wait_s))
+        self._tell(succession.Ask(attempt_id, payer, cost, wait_s))
         try:
             return await answer
         except asyncio.CancelledError:
-            self._tell(Withdrawn(attempt_id))
+            self._tell(succession.Withdrawn(attempt_id))
             raise
         finally:
             del self._asked[attempt_id]
@@ -89,7 +85,7 @@ class Heir:
         """True when so much was granted since it was first asked for; else asks, once at a time."""
         if attempt_id not in self._more:
             self._more[attempt_id] = None
-            self._tell(More(attempt_id, payer, more))
+            self._tell(succession.More(attempt_id, payer, more))
             return False
         granted = self._more[attempt_id]
         if granted is None:
@@ -100,14 +96,14 @@ class Heir:
     def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
         """Tell what it came to."""
         self._more.pop(attempt_id, None)
-        self._tell(Settled(attempt_id, payer, at, cost))
+        self._tell(succession.Settled(attempt_id, payer, at, cost))
 
     async def listen(self) -> None:
         """Take the answers, until there are no more."""
         while (message := await self._channel.hear()) is not None:
-            if isinstance(message, Topped):
+            if isinstance(message, succession.Topped):
                 self._top(message)
-            elif isinstance(message, Held | Refused):
+            elif isinstance(message, succession.Held | succession.Refused):
                 self._answer(message)
         log.warning("the successor has ended: what is still under way here is served, and nothing new is spent")
         self.lose(SuccessorLostError)
@@ -119,13 +115,13 @@ class Heir:
             if not answer.done():
                 answer.set_exception(error())
 
-    def _tell(self, message: Message) -> None:
+    def _tell(self, message: succession.Message) -> None:
         if self._early is None:
             self._channel.tell(message)
         else:
             self._early.append(message)
 
-    def _top(self, message: Topped) -> None:
+    def _top(self, message: succession.Topped) -> None:
         if message.attempt_id not in self._more:
             return
         if message.cost.tokens:
@@ -133,11 +129,11 @@ class Heir:
         else:
             del self._more[message.attempt_id]
 
-    def _answer(self, message: Held | Refused) -> None:
+    def _answer(self, message: succession.Held | succession.Refused) -> None:
         answer = self._asked.get(message.attempt_id)
         if answer is None or answer.done():
             return
-        if isinstance(message, Held):
+        if isinstance(message, succession.Held):
             answer.set_result(message.at)
             return
         refused = BudgetExceeded(message.public, refused_by=message.refused_by, retry_after_s=message.retry_after_s)
@@ -147,14 +143,14 @@ class Heir:
 class Successor:
     """From its start until it serves."""
 
-    def __init__(self, gateway: Gateway, data: Listener, admin: Listener, command: Sequence[str]) -> None:
+    def __init__(self, gateway: succession.Gateway, data: Listener, admin: Listener, command: Sequence[str]) -> None:
         """``command``: what starts it, in this directory and environment."""
         self._gateway = gateway
         self._data = data
         self._admin = admin
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel | None = None
+        self._channel: succession.Channel | None = None
         self._lane: socket.socket | None = None
         self._heir: Heir | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -169,8 +165,8 @@ class Successor:
             except OSError as error:
                 ours.close()
                 raise PenstockError(f"the successor could not be started: {error}") from error
-        self._channel = await Channel.over(ours)
-        if not isinstance(await self._heard(READY_WITHIN_S), Ready):
+        self._channel = await succession.Channel.over(ours)
+        if not isinstance(await self._heard(READY_WITHIN_S), succession.Ready):
             raise PenstockError("the successor ended before it was ready; it says why itself")
 
     def _begin(self, ours: socket.socket, theirs: socket.socket) -> None:
@@ -179,7 +175,8 @@ class Successor:
         self._lane.setblocking(False)
         with lane:
             files = [self._data.file, self._admin.file, lane.fileno(), *([] if lock is None else [lock.file])]
-            send_papers(ours, Papers(str(server.listen), str(server.admin_listen)), files)
+            papers = succession.Papers(str(server.listen), str(server.admin_listen), succession.LANGUAGE)
+            succession.send_papers(ours, papers, files)
         ours.setblocking(False)
         command = [*self._command, INHERIT, str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])  # noqa: S603 - our own command line
@@ -195,8 +192,9 @@ class Successor:
         moved = gateway.treasury.hand_over(heir)
         await gateway.stores.ledger.flush()  # what was settled before is for the ledger to tell
         heir.open(moved)
-        if not isinstance(await self._heard(SERVING_WITHIN_S), Serving):
+        if not isinstance(await self._heard(SERVING_WITHIN_S), succession.Serving):
             raise PenstockError("the successor ended before it served; it says why itself")
+        heir.begin(gateway.known(), gateway.standing.firsts)
         self._listening = asyncio.create_task(heir.listen(), name="successor")
 
     def give(self, file: int) -> bool:
@@ -210,17 +208,20 @@ class Successor:
         return True
 
     async def give_up(self) -> None:
-        """End it, and be as if it had never been."""
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-        self._gateway.treasury.take_back()
-        if self._heir is not None:
-            self._heir.lose(MovedError)
-        if self._gateway.stores.lock is not None:
-            self._gateway.stores.lock.sign()
-        self._gateway.stores.answers.resume()
-        await self.close()
+        """End it, and be as if it had never been. Raises OSError when the lock cannot be signed, after all the rest."""
+        gateway = self._gateway
+        try:
+            if self._process is not None:
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+        finally:
+            gateway.treasury.take_back()
+            if self._heir is not None:
+                self._heir.lose(MovedError)
+            gateway.stores.answers.resume()
+            await self.close()
+        if gateway.stores.lock is not None:
+            gateway.stores.lock.sign()
 
     async def close(self) -> None:
         """This process ends: which is what the end of the channel says."""

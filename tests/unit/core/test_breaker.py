@@ -244,3 +244,34 @@ def test_only_what_a_provider_did_is_blamed(error: type[ERRORS]) -> None:
 def test_the_table_of_blame(kind: str, status: int | None, blamed: Blame) -> None:
     """Each status goes where the issue says."""
     assert blame(kind, status) is blamed
+
+
+# --- another process goes on with it
+
+
+def test_nothing_goes_over_of_one_that_is_closed() -> None:
+    """Failures that opened nothing are forgotten."""
+    breaker = Breaker(DEPLOYMENT)
+    say(breaker, 100.0, ok=False)
+    assert breaker.past(100.0) is None
+
+
+def test_an_open_one_opens_no_earlier_elsewhere() -> None:
+    """And longer each time, as here."""
+    breaker = opened()
+    other = Breaker(DEPLOYMENT, breaker.past(100.5) or pytest.fail("nothing is known"))
+    assert [other.allows(now) for now in (100.5, 100.99, 101.0)] == [False, False, True]
+    say(other, 101.0, ok=False)
+    assert other.until(101.0) == 103.0
+
+
+def test_the_probe_of_one_process_bars_no_other() -> None:
+    """What comes of it is told where it was sent, so the place is free; what was sent before says nothing."""
+    breaker = half_open()
+    assert breaker.admit(101.0)
+    other = Breaker(DEPLOYMENT, breaker.past(102.0) or pytest.fail("nothing is known"))
+    other.report(ok=False, sent_at=100.9, now=102.0, chance=0.0)
+    for now in (102.0, 102.1, 102.2):
+        assert other.state(now) is State.HALF_OPEN
+        say(other, now, ok=True)
+    assert other.is_closed
