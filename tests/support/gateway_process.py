@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -73,10 +73,11 @@ class GatewayProcess:
 
     # --- the process
 
-    def start(self) -> None:
-        """Serve; returns when ``/readyz`` says so."""
+    def start(self, *options: str, program: Sequence[str] = (PENSTOCK,), env: Mapping[str, str] | None = None) -> None:
+        """Serve; returns when ``/readyz`` says so. ``program``: what is run; ``env``: None = this process's."""
+        command = [*program, "serve", "-c", str(self.config), *options]
         with (self.directory / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen([PENSTOCK, "serve", "-c", str(self.config)], stdout=stderr, stderr=stderr)
+            self._process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=env)
         wait_for(self._is_ready)
 
     def stop(self) -> int:
