@@ -230,6 +230,22 @@ def test_a_stall_is_paid_by_who_crowds() -> None:
     assert queue.push(0, "quiet", now).waiter is not None
 
 
+def test_one_gap_is_no_pace() -> None:
+    """The first turns of a burst are a third of a second apart: twenty who wait are not told that it takes six."""
+    queue = FairQueue[int](1000, Patience(5.0, 0.1, 0.25))
+    now = 100.0
+    for number in range(20):
+        queue.push(number, f"tenant {number}", now)
+    for _ in range(2):
+        now += 0.3
+        queue.pop(now)
+    assert queue.push(0, "quiet", now).waiter is not None
+    for _ in range(3):
+        now += 0.4
+        queue.pop(now)
+    assert queue.expected_s("quiet", now) >= 5.0, "by now it is one"
+
+
 def test_batch_learns_its_own_pace() -> None:
     """A hundred turns a second, one in ten of them for batch: three that wait expect a third of a second."""
     queue = FairQueue[int](1000, ENDLESS)

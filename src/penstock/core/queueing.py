@@ -18,6 +18,9 @@ PACE_S: Final = 2.0
 STALL: Final = 4.0
 STALL_S: Final = 1.0
 """An interval counts as so many mean ones, or as this, at most."""
+ENOUGH: Final = 3.0
+ENOUGH_S: Final = 1.0
+"""So many turns, or turns over so long, are a pace; fewer are chance."""
 MARGIN: Final = 0.6
 """Who is let in expects to wait so much of the most at worst: paces vary, and a refusal after a wait is the worst."""
 
@@ -111,7 +114,8 @@ class Pace:
     @property
     def interval_s(self) -> float:
         """The mean time between two turns; 0.0 where nothing is known."""
-        return self._passed_s / self._count if self._count else 0.0
+        known = self._count >= ENOUGH or self._passed_s >= ENOUGH_S
+        return self._passed_s / self._count if known else 0.0
 
     def wait_s(self, turns: int, now: float) -> float:
         """How long so many turns take. A stall, longer than pauses are here, is expected to last as long again."""
