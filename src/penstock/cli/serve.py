@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import uvloop
 
 from penstock.cli.options import config_option
 from penstock.compose import open_gateway
-from penstock.config.load import load_here, supervisor_here
+from penstock.config.load import activation_here, load_here, supervisor_here
 from penstock.config.settings import Address, Settings
 from penstock.config.units import parse_address
 from penstock.observe.logs import configure_logs
 from penstock.providers.registry import KINDS
+from penstock.server.activation import Activation
 from penstock.server.admin_api import admin_app
 from penstock.server.app import DataPlane
 from penstock.server.health import Phase
@@ -53,13 +55,21 @@ def serve(config: Path | None, listen: Address | None, admin_listen: Address | N
     configure_logs()
     predecessor = None if inherit is None else Predecessor.meet(inherit)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, load_settings, predecessor))
+        with (
+            closing(Activation(activation_here())) as activation,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_serve(settings, load_settings, predecessor, activation))
     except ListenError as error:
         raise click.ClickException(str(error)) from None
 
 
-async def _serve(settings: Settings, load_settings: Callable[[], Settings], predecessor: Predecessor | None) -> None:
+async def _serve(
+    settings: Settings,
+    load_settings: Callable[[], Settings],
+    predecessor: Predecessor | None,
+    activation: Activation,
+) -> None:
     lock = None if predecessor is None else predecessor.lock
     gateway = await open_gateway(settings, lambda error: row_of(error).status, lock=lock)
     phase = Phase()
@@ -71,6 +81,7 @@ async def _serve(settings: Settings, load_settings: Callable[[], Settings], pred
         load_settings=load_settings,
         command=_command(sys.orig_argv),
         predecessor=predecessor,
+        activation=activation,
         supervisor=supervisor_here(),
     )
 

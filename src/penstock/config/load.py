@@ -33,6 +33,14 @@ def supervisor_here() -> str | None:
     return os.environ.get("NOTIFY_SOCKET")
 
 
+def activation_here() -> int:
+    """How many listening sockets the supervisor has passed to this very process (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):  # they were for the process before this one
+        return 0
+    count = os.environ.get("LISTEN_FDS", "")
+    return int(count) if count.isdecimal() else 0
+
+
 def found_here() -> Path | None:
     """``./penstock.yaml``, when it exists."""
     return DEFAULT_FILE if DEFAULT_FILE.exists() else None

@@ -21,6 +21,7 @@ from penstock import __version__
 from penstock.config.refusals import refusals_at_start
 from penstock.config.settings import Address, Settings
 from penstock.errors import ConfigError, PenstockError
+from penstock.server.activation import Activation
 from penstock.server.gauges import watch
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
@@ -61,19 +62,22 @@ async def serve(
     banner: TextIO | None = None,
     command: Sequence[str] = (),
     predecessor: Predecessor | None = None,
+    activation: Activation | None = None,
     supervisor: str | None = None,
 ) -> None:
     """Start the gateway and serve until a signal ends it; drain; close the gateway, whatever happened.
 
     ``phase``: the one that ``admin_app`` reports. ``load_settings``: for SIGHUP. ``banner``: where the start is told
     (default stderr). ``command``: what starts a successor; empty = SIGUSR2 is not heard. ``predecessor``: the process
-    to take over from. ``supervisor``: where it is told that this process serves.
+    to take over from. ``activation``: the sockets that the supervisor has passed. ``supervisor``: where it is told that
+    this process serves.
     Raises ListenError, and ConfigError where open mode would leave this machine.
     """
     server = gateway.settings.server
     async with AsyncExitStack() as last, AsyncExitStack() as before:
         before.push_async_callback(gateway.close)
-        data, admin = (_socket(address, predecessor, last) for address in (server.listen, server.admin_listen))
+        given = [each for each in (predecessor, activation) if each is not None]
+        data, admin = (_socket(address, given, last) for address in (server.listen, server.admin_listen))
         await _refuse_open_doors(gateway)
         if predecessor is None:
             await gateway.start()
@@ -106,10 +110,9 @@ async def serve(
             await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, restarts.successor)
 
 
-def _socket(address: Address, predecessor: Predecessor | None, last: AsyncExitStack) -> socket.socket:
-    """Bound: the predecessor's, where it has the same address."""
-    inherited = None if predecessor is None else predecessor.socket_for(address)
-    sock = inherited or bind(address)
+def _socket(address: Address, given: Sequence[Predecessor | Activation], last: AsyncExitStack) -> socket.socket:
+    """Bound: the first that was given for this address, else one of our own."""
+    sock = next((sock for each in given if (sock := each.socket_for(address))), None) or bind(address)
     last.callback(sock.close)
     return sock
 
