@@ -657,7 +657,8 @@ class Rooms(Protocol):
     async def begin(self, epoch: int, server: str) -> None:
         """Everything of earlier epochs is forgotten; nothing changes where this one has begun at that server.
 
-        Raises EpochLost when a later one has, or this one at another server, or another server answers now.
+        For who made that epoch, once: of one that was begun and is lost again nobody could tell. Raises EpochLost when
+        a later one has, or this one at another server, or another server answers now.
         """
         ...
 
@@ -697,6 +698,61 @@ class Rooms(Protocol):
         ``final``: nothing that it did will come to another amount any more, so it is added to ``base``, once. To say it
         again changes nothing.
         """
+        ...
+
+
+class Epoch(NamedTuple):
+    """Since when what is lent is counted from the ledger anew, and at which server. 0 and "" = never yet."""
+
+    number: int
+    server: str
+
+
+class LeaseSpent(NamedTuple):
+    """What one lease spent on one value of a scope: what was billed, and of open attempts what is held."""
+
+    value: str
+    lease: str
+    amount_nano: int
+    tokens: int
+
+
+class Leases(Protocol):
+    """Under which names nodes spend, where the ledger is (docs/adr/0014-many-nodes.md). All raise StoreError.
+
+    Of a lease that has ended nothing is opened in the ledger any more; what was opened is still settled.
+    """
+
+    async def epoch(self) -> Epoch:
+        """The one that stands."""
+        ...
+
+    async def next_epoch(self, server: str, after: int) -> Epoch:
+        """End all leases and begin the epoch after ``after``; when another node has done that, the one that stands."""
+        ...
+
+    async def begin(self, node: str) -> str:
+        """A new lease of this node."""
+        ...
+
+    async def end(self, lease: str) -> None:
+        """When this returns all that was ever opened under it can be read. To end it again changes nothing."""
+        ...
+
+    async def living(self) -> Mapping[str, str]:
+        """The node of each lease that has not ended."""
+        ...
+
+    async def unsettled(self) -> Mapping[str, str]:
+        """The node of each lease that has ended and was not closed."""
+        ...
+
+    async def close(self, lease: str) -> bool:
+        """Nothing will change any more of what it spent. False, and nothing is done: it lives, or has open attempts."""
+        ...
+
+    async def spent(self, queries: Sequence[PostedQuery], lease: str | None = None) -> Sequence[Sequence[LeaseSpent]]:
+        """As ``Ledger.posted``, by lease, and with what is open; ``lease``: of that one alone."""
         ...
 
 
