@@ -39,6 +39,8 @@ class Predecessor:
         self.lock = files[3] if len(files) > 3 else None  # noqa: PLR2004 - the papers' order
         """The file of its store's lock."""
         self.ended = asyncio.Event()
+        self.burial = asyncio.Lock()
+        """Held while what it left open is being settled, and by whoever wants that not to be done meanwhile."""
         self._held: set[str] = set()
         self._firsts: set[FirstName] = set()
         """Those that it still answers."""
@@ -161,7 +163,8 @@ class Predecessor:
 
     async def _is_buried(self, gateway: succession.Gateway) -> bool:
         try:
-            await gateway.bury(sorted(self._held))
+            async with self.burial:
+                await gateway.bury(sorted(self._held))
         except Exception:
             log.exception("what the process before this one left open could not be settled; it is tried again")
             return False

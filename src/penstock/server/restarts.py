@@ -61,8 +61,18 @@ class Restarts:
             await self._successor.close()
 
     async def _restart(self) -> None:
-        if self._predecessor is not None:
-            await self._predecessor.ended.wait()
+        if self._predecessor is None:
+            await self._try()
+            return
+        await self._predecessor.ended.wait()
+        await self._predecessor.burial.acquire()  # it would take our successor's calls for those that were left open
+        try:
+            await self._try()
+        finally:
+            if self._successor is None:  # else that buries both
+                self._predecessor.burial.release()
+
+    async def _try(self) -> None:
         log.info("a successor is started")
         successor = Successor(self._gateway, self._planes.data, self._planes.admin, self._command)
         try:

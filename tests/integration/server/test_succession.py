@@ -206,6 +206,35 @@ async def test_what_cannot_be_settled_is_tried_again() -> None:
         assert clock.slept == [1.0, 2.0]
 
 
+async def test_a_restart_settles_nothing_meanwhile() -> None:
+    """What belongs to no owner that this process knows may be its successor's; if there is none, it goes on."""
+    async with pair() as both:
+        await both.move()
+        gateway = both.new_gateway
+        gateway.clock = clock = Hurried()
+        gateway.unburied = [StoreError("locked")] * 10_000
+        await both.channel.close()
+        await asyncio.wait_for(both.predecessor.ended.wait(), 2)
+        with bind(gateway.settings.server.listen) as data, bind(gateway.settings.server.admin_listen) as admin:
+            planes = Planes(gateway, TinyApp(), TinyApp())
+            await planes.open_data(data)
+            await planes.open_admin(admin)
+            restarts = Restarts(
+                gateway, planes, [sys.executable, "-c", "import time; time.sleep(0.5)"], both.predecessor, lambda: None
+            )
+            restarts()
+            await asyncio.wait_for(until(both.predecessor.burial.locked), 5)
+            await asyncio.sleep(0.05)
+            tried = len(clock.slept)
+            await asyncio.sleep(0.05)
+            assert len(clock.slept) == tried
+            gateway.unburied.clear()
+            await asyncio.wait_for(until(lambda: gateway.buried == ["first"]), 10)
+            await restarts.stop()
+            await planes.close_admin(0)
+            await planes.data.drain(0)
+
+
 async def test_nothing_is_left_of_a_successor_that_ends() -> None:
     """Neither who follows its predecessor nor what waits there for that."""
     async with pair() as both:
