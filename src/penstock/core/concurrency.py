@@ -16,6 +16,17 @@ SPEED_UP_S: Final = 30.0
 LONGEST_PAUSE_S: Final = 60.0
 
 
+class Lesson(NamedTuple):
+    """What 429s have taught, for another process to go on with."""
+
+    base: float = inf
+    """Calls at once right after the last cut; infinite = no limit was met."""
+    met: float = inf
+    cut_at: float = -inf
+    rises_from: float = -inf
+    single_until: float = -inf
+
+
 class AccountShare:
     """Calls in flight at one account, held to its limit: the one its row names, else the one its 429s show.
 
@@ -32,11 +43,16 @@ class AccountShare:
         """``known``: calls at once that the provider allows (DeepSeek: 2500, 500), None = nobody says."""
         self.known = known
         self.in_flight = 0
-        self._cut_at = -inf
-        self._rises_from = -inf
-        self._base = inf
-        self._met = inf
-        self._single_until = -inf
+        self.heed(Lesson())
+
+    def heed(self, lesson: Lesson) -> None:
+        """Go on from what another process has learned."""
+        self._base, self._met, self._cut_at, self._rises_from, self._single_until = lesson
+
+    @property
+    def lesson(self) -> Lesson:
+        """What another process need not learn again."""
+        return Lesson(self._base, self._met, self._cut_at, self._rises_from, self._single_until)
 
     def limit(self, now: float) -> float:
         """Calls at once that may be made now, infinite where nothing is known."""

@@ -7,15 +7,18 @@ import msgspec
 
 from penstock.config.settings import ProviderSettings
 from penstock.core.breaker import ACCOUNT, DEPLOYMENT, Breaker, Past
-from penstock.pipeline.member import Member
+from penstock.core.concurrency import Lesson
+from penstock.pipeline.member import Account, Member
 
 
 class AccountPast(msgspec.Struct, frozen=True):
-    """An account that is out. Other credentials are another chance."""
+    """An account that is out, or was asked too much of. Other credentials are another chance."""
 
     credentials: bytes
     """Their digest."""
-    past: Past
+    past: Past | None
+    lessons: Mapping[str, Lesson]
+    """What its 429s have taught, by model."""
 
 
 class FleetMemory(msgspec.Struct, frozen=True):
@@ -31,18 +34,18 @@ def memory_of(members: Iterable[Member], now: float) -> FleetMemory:
     """What is held against these now."""
     deployments, accounts = {}, {}
     for member in members:
-        past, provider = member.breaker.past(now), member.deployment.provider
+        past, provider, account = member.breaker.past(now), member.deployment.provider, member.account
         if past is not None:
             deployments[member.id] = past
-        past = member.account.breaker.past(now)
-        if past is not None:
-            accounts[provider.name] = AccountPast(credentials_of(provider), past)
+        lessons = {model: share.lesson for model, share in account.shares.items() if share.lesson != Lesson()}
+        past = account.breaker.past(now)
+        if past is not None or lessons:
+            accounts[provider.name] = AccountPast(credentials_of(provider), past, lessons)
     return FleetMemory(deployments, accounts)
 
 
 def remember(members: Iterable[Member], memory: FleetMemory) -> None:
     """Hold it against them, as far as the config still names them."""
-    resumed: dict[str, Breaker] = {}
     for member in members:
         provider = member.deployment.provider
         past = memory.deployments.get(member.id)
@@ -50,7 +53,15 @@ def remember(members: Iterable[Member], memory: FleetMemory) -> None:
             member.breaker = Breaker(DEPLOYMENT, past)
         account = memory.accounts.get(provider.name)
         if account is not None and account.credentials == credentials_of(provider):
-            member.account.breaker = resumed.setdefault(provider.name, Breaker(ACCOUNT, account.past))
+            _remember_account(member.account, account)
+
+
+def _remember_account(account: Account, known: AccountPast) -> None:
+    if known.past is not None:
+        account.breaker = Breaker(ACCOUNT, known.past)
+    for model, lesson in known.lessons.items():
+        if model in account.shares:
+            account.shares[model].heed(lesson)
 
 
 def credentials_of(provider: ProviderSettings) -> bytes:

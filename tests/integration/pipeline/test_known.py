@@ -83,6 +83,21 @@ async def test_an_account_that_was_refused_is_asked_again_with_other_credentials
             assert (await new.answer(chat())).status == 200
 
 
+async def test_an_account_at_its_calls_at_once_is_not_asked_for_as_many_again() -> None:
+    """What its 429s have taught binds the successor."""
+    async with open_house(**UNCACHED, **ONE_TRY) as house:
+        house.upstream.reply("late", after_s=5).times(9).fail(429)
+        askings = [house.ask(chat()) for _ in range(10)]
+        await asyncio.sleep(1)
+        async with successor(house, **UNCACHED, **ONE_TRY) as new:
+            new.upstream.reply("late", after_s=1).forever()
+            mine = [new.ask(chat()) for _ in range(12)]
+            await asyncio.sleep(0.5)
+            assert new.upstream.open == 9
+            assert {(await asking.done()).status for asking in mine} == {200}
+        assert [(await asking.done()).status for asking in askings].count(200) == 9
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_a_repeat_of_what_the_predecessor_still_answers(fails: bool) -> None:  # noqa: FBT001 - a parameter
     """It waits for the first; only when that comes to nothing it makes a call of its own."""

@@ -127,3 +127,24 @@ def test_laws(known: int | None, course: list[tuple[float, str]]) -> None:
         assert 1 <= share.limit(now) <= (known or inf)
     share.refused(now + 1, now + 1)
     assert share.enter(now + 100_000) or share.in_flight
+
+
+@given(
+    st.integers(1, 2000) | st.none(),
+    st.lists(st.tuples(st.floats(0, 90), st.integers(1, 50), st.floats(0, 90) | st.none()), max_size=6),
+    st.floats(0, 1000),
+)
+def test_another_process_goes_on_with_the_same_limit(
+    known: int | None, refusals: list[tuple[float, int, float | None]], later_s: float
+) -> None:
+    """Whatever was refused before, at any time after."""
+    share, now = AccountShare(known), 0.0
+    for gap, calls, retry_after_s in refusals:
+        now += gap
+        while share.in_flight < calls and share.enter(now):
+            pass
+        share.refused(now, now, retry_after_s)
+        share.leave()
+    other = AccountShare(known)
+    other.heed(share.lesson)
+    assert other.limit(now + later_s) == share.limit(now + later_s)
