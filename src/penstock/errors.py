@@ -268,6 +268,17 @@ class NoDeployment(GatewayError):
     kind = "no_deployment"
 
 
+class Reach(StrEnum):
+    """How far a call that failed had come."""
+
+    NOWHERE = "nowhere"
+    """Its request never left us, so it costs its provider nothing."""
+    BROKEN = "broken"
+    """Its connection broke: whatever was made of it, nobody will hear it."""
+    SENT = "sent"
+    """Its provider has it: it answered, or we did not wait for it any longer."""
+
+
 class UpstreamError(PenstockError):
     """The provider failed. ``status`` and ``body`` are what it answered, where it did."""
 
@@ -286,9 +297,11 @@ class UpstreamError(PenstockError):
         body: bytes = b"",
         retry_after_s: float | None = None,
         param: str | None = None,
+        reach: Reach = Reach.SENT,
     ) -> None:
         """``status``: the provider's HTTP status, None when none came; ``body``: its error body, bounded."""
         super().__init__(public, detail=detail, retry_after_s=retry_after_s, param=param)
+        self.reach = reach
         self.status = status
         self.body = body
 

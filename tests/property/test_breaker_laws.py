@@ -121,6 +121,68 @@ def test_alone_and_dead_it_is_out_after_twenty() -> None:
     assert breaker.state(at + 1) is State.CLOSED
 
 
+def unsent(breaker: Breaker, at: float) -> None:
+    """A call that found nobody there, alone."""
+    breaker.report(ok=False, alone=True, unsent=True, sent_at=at, now=at, chance=0.0)
+
+
+def test_alone_and_not_there_it_is_out_after_three() -> None:
+    """At a request a second; twenty refusals of a second are not enough, two seconds of them are."""
+    breaker = Breaker(DEPLOYMENT)
+    for at in (100.0, 101.0, 102.0):
+        assert breaker.admit(at)
+        unsent(breaker, at)
+    assert breaker.until(102.0) == 102.5
+    breaker = Breaker(DEPLOYMENT)
+    for number in range(19):
+        unsent(breaker, 100.0 + number / 19)
+    assert breaker.state(101.0) is State.CLOSED
+
+
+def test_alone_and_not_there_it_is_asked_again_within_five_seconds() -> None:
+    """However long it has been away: to ask costs it nothing, and nobody else is there."""
+    breaker, now, waits = Breaker(DEPLOYMENT), 102.0, []
+    for at in (100.0, 101.0, now):
+        unsent(breaker, at)
+    for _ in range(10):
+        due = breaker.until(now)
+        assert due is not None
+        waits.append(due - now)
+        now = due
+        assert breaker.admit(now)
+        unsent(breaker, now)
+    assert waits == [0.5, 1.0, 2.0, 4.0] + [5.0] * 6
+
+
+def test_any_word_of_its_own_says_that_it_is_there() -> None:
+    """A refusal by the provider between those by nobody, or an answer, and it serves on."""
+    for ok in (False, True):
+        breaker = Breaker(DEPLOYMENT)
+        for number in range(18):
+            at = 100.0 + number
+            if number % 3 == 2:
+                breaker.report(ok=ok, alone=True, sent_at=at, now=at, chance=0.0)
+            else:
+                unsent(breaker, at)
+        assert breaker.state(118.0) is State.CLOSED
+
+
+@pytest.mark.parametrize("per_s", [0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0])
+def test_alone_with_three_of_ten_not_there_it_serves_what_it_can(per_s: float) -> None:
+    """As behind an address where some machines are down: hardly a call that would have been answered is lost."""
+    rng = random.Random(SEED)  # noqa: S311 - chance, no secret
+    breaker, out = Breaker(DEPLOYMENT), 0
+    for index in range(50_000):
+        now = 100.0 + index / per_s
+        if not breaker.admit(now):
+            out += 1
+        elif rng.random() < 0.3:
+            breaker.report(ok=False, unsent=True, alone=True, sent_at=now, now=now, chance=rng.random())
+        else:
+            breaker.report(ok=True, alone=True, sent_at=now, now=now, chance=rng.random())
+    assert out < 0.03 * 50_000
+
+
 def test_alone_and_late_it_is_not_judged_by_its_refusals() -> None:
     """Forty refusals a second while answers are under way: it stays in for ten seconds, and one answer is enough."""
     breaker, at = Breaker(DEPLOYMENT), 100.0

@@ -2,12 +2,24 @@
 
 import heapq
 import random
+from copy import deepcopy
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.retry import FLOOR, HEDGE_FLOOR, HEDGE_PART, WINDOW_S, Made, RetryBudget, Schedule, Target, next_step
+from penstock.core.retry import (
+    FLOOR,
+    HEDGE_FLOOR,
+    HEDGE_PART,
+    MOVE_WINDOWS,
+    WINDOW_S,
+    Made,
+    RetryBudget,
+    Schedule,
+    Target,
+    next_step,
+)
 from penstock.errors import Retry
 
 SCHEDULE = Schedule(attempts=4, backoff_s=1.0)
@@ -92,13 +104,78 @@ def test_the_budget_bounds_calls_in_every_window(moves: list[tuple[float, str]],
         if what == "request":
             budget.request(now)
         elif what == "retry":
-            assert budget.retry(now) == fits
+            assert (budget.retry(now) is not None) == fits
         else:
             fits = fits and hedges + 1 <= max(HEDGE_PART * share * seen, HEDGE_FLOOR)
             assert (budget.hedges_left(now) >= 1) == fits
-            assert budget.hedge(now) == fits
+            assert (budget.hedge(now) is not None) == fits
         if what == "request" or fits:
             at[what].append(now)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 8), st.sampled_from(["request", "retry", "hedge", "move"])), max_size=300),
+    st.floats(0, 0.5),
+)
+def test_moved_calls_are_bounded_by_the_last_minute(moves: list[tuple[float, str]], share: float) -> None:
+    """One is granted while all calls beyond the first fit a minute's share or floor; or as a retry would be."""
+    budget, now, minute = RetryBudget(share), 100.0, MOVE_WINDOWS * WINDOW_S
+    requests: list[float] = []
+    further: list[float] = []
+    for gap, what in moves:
+        now += gap
+        if what == "request":
+            budget.request(now)
+            requests.append(now)
+            continue
+        backs = minute - WINDOW_S / 1e9, minute + WINDOW_S
+        surely, at_most = (sum(then > now - back for then in requests) for back in backs)
+        few, many = (sum(then > now - back for then in further) + 1 for back in backs)
+        kept = RetryBudget(share)
+        vars(kept).update({name: deepcopy(value) for name, value in vars(budget).items()})
+        as_retry = kept.retry(now) is not None
+        granted = {"retry": budget.retry, "hedge": budget.hedge, "move": budget.move}[what](now) is not None
+        if what == "move":
+            assert granted or (many > max(share * surely, FLOOR * MOVE_WINDOWS) and not as_retry)
+            assert not granted or as_retry or few <= max(share * at_most, FLOOR * MOVE_WINDOWS)
+        if granted:
+            further.append(now)
+
+
+@pytest.mark.parametrize("kind", ["retry", "hedge", "move"])
+def test_what_is_given_back_can_be_taken_again(kind: str) -> None:
+    """For ever; what is kept is used up."""
+    budget = RetryBudget(0.2)
+    take = getattr(budget, kind)
+    for _ in range(1000):
+        permit = take(100.0)
+        assert permit is not None
+        permit.give_back()
+    while take(100.0) is not None:
+        pass
+    assert take(100.0 + MOVE_WINDOWS * WINDOW_S) is not None
+
+
+def test_a_machine_that_dies_may_have_all_its_calls_made_elsewhere() -> None:
+    """Half of the calls in flight at 50 a second and 4 s each: far more than ten seconds' share, within a minute's."""
+    budget = RetryBudget(0.2)
+    for number in range(3000):
+        budget.request(100.0 + number / 50)
+    assert sum(budget.move(160.0) is not None for _ in range(150)) == 150
+    assert sum(budget.retry(160.0) is not None for _ in range(150)) == 99, "what fails otherwise has its own bound"
+
+
+@pytest.mark.parametrize("per_s", [2.0, 20.0, 200.0])
+def test_connections_that_break_all_the_time_do_not_multiply_calls(per_s: float) -> None:
+    """Four of ten break, everywhere, for ten minutes: calls stay within the share, the floor, and a minute's share."""
+    rng, budget, moved = random.Random(5), RetryBudget(0.2), 0  # noqa: S311 - chance, no secret
+    requests = int(600 * per_s)
+    for number in range(requests):
+        now = 100.0 + number / per_s
+        budget.request(now)
+        if rng.random() < 0.4:
+            moved += budget.move(now) is not None
+    assert moved <= max(0.2 * requests, FLOOR * 600 / WINDOW_S) + max(0.2 * 70 * per_s, FLOOR * MOVE_WINDOWS)
 
 
 def outage(failure: float, per_s: float, seconds: float, rng: random.Random) -> tuple[float, float]:

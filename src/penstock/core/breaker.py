@@ -72,12 +72,20 @@ class Trip(NamedTuple):
     lasting_s: float = 0.0
 
 
+UNSENT: Final = Trip(3, 1.0, 3, lasting_s=2.0)
+"""A third of calls that find nobody there, as where one of three machines behind an address is down, is not this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """``trip`` where others can take over, ``alone`` where none can: then some answers are better than none.
 
     ``open_s`` doubles with each opening to ``open_most_s``; ``probes`` good ones in a row close (alone: one); a probe
     that never reports gives its place up after ``probe_s``. The latest ``memory`` reports count, for ``window_s``.
+
+    ``unsent``: alone too, where so many calls in a row, over so long, did not even get to the provider. That is proof,
+    and finding out whether it is back costs it nothing: it is left alone for ``unsent_open_s``, doubled by each probe
+    that does not get there either, to ``unsent_most_s``.
     """
 
     trip: Trip
@@ -88,6 +96,9 @@ class Policy:
     probe_s: float = 30.0
     memory: int = 20
     window_s: float = 10.0
+    unsent: Trip = UNSENT
+    unsent_open_s: float = 0.5
+    unsent_most_s: float = 5.0
 
 
 DEPLOYMENT: Final = Policy(
@@ -122,6 +133,8 @@ class Breaker:
         self._doublings = past.doublings
         self._in_a_row = 0  # failures while closed, good probes while half-open
         self._failing_since = -inf
+        self._unsent = 0  # of the failures in a row, the last ones that did not get to the provider
+        self._unsent_since = -inf
         self._recent: deque[tuple[float, bool]] = deque()
         self._failed = 0
 
@@ -181,33 +194,46 @@ class Breaker:
         slow: bool = False,
         alone: bool = False,
         under_way: int = 0,
+        unsent: bool = False,
     ) -> None:
         """A call sent at ``sent_at`` answered, or failed in a way that this breaker is blamed for.
 
         ``slow``: it answered far later than others do (``is_slow``), or is overdue by now and still silent. ``alone``:
         nobody else could have taken it; then slow is good enough. ``under_way``: its calls that have not ended.
+        ``unsent``: no connection came about, or none could be used.
         """
         state = self.state(now)
         if state is State.OPEN or sent_at < self._since:
             return
         failed = not ok or (slow and not alone)
+        policy = self._policy
+        cheap = alone and unsent
+        cut_off = self._is_cut_off(now, unsent=unsent) and alone
         if state is State.HALF_OPEN:
             self.forget(sent_at)
-            self._judge_probe(now, chance, failed=failed, enough=1 if alone else self._policy.probes)
-        elif self._trips(self._policy.alone if alone else self._policy.trip, now, under_way, ok=ok, failed=failed):
-            calm = now - self._since > self._policy.open_most_s
-            self._doublings = 0 if calm else self._doublings + 1
-            self._open(Signal.TRIP, now, chance)
+            self._judge_probe(now, chance, failed=failed, enough=1 if alone else policy.probes, cheap=cheap)
+        elif self._trips(policy.alone if alone else policy.trip, now, under_way, ok=ok, failed=failed) or cut_off:
+            calm = now - self._since > policy.open_most_s
+            self._doublings = 0 if calm or cheap else self._doublings + 1
+            self._open(Signal.TRIP, now, chance, cheap=cheap)
         else:
             self._enter(Signal.FAILURE if failed else Signal.OK, now)
 
-    def _judge_probe(self, now: float, chance: float, *, failed: bool, enough: int) -> None:
+    def _judge_probe(self, now: float, chance: float, *, failed: bool, enough: int, cheap: bool) -> None:
         if failed:
             self._doublings += 1
-            self._open(Signal.FAILURE, now, chance)
+            self._open(Signal.FAILURE, now, chance, cheap=cheap)
             return
         self._in_a_row += 1
         self._enter(Signal.HEALED if self._in_a_row >= enough else Signal.OK, now)
+
+    def _is_cut_off(self, now: float, *, unsent: bool) -> bool:
+        """Count a report; True when nobody has got there for long enough. Any word of the provider's ends that."""
+        self._unsent = self._unsent + 1 if unsent else 0
+        if self._unsent == 1:
+            self._unsent_since = now
+        trip = self._policy.unsent
+        return self._unsent >= trip.in_a_row and now - self._unsent_since >= trip.lasting_s
 
     def _trips(self, trip: Trip, now: float, under_way: int, *, ok: bool, failed: bool) -> bool:
         """Count a report; True when it is one failure too many. An answer, though slow, ends a row of failures."""
@@ -223,9 +249,12 @@ class Breaker:
         enough = often or self._in_a_row >= trip.in_a_row
         return failed and enough and (not under_way or now - self._failing_since >= trip.lasting_s)
 
-    def _open(self, signal: Signal, now: float, chance: float) -> None:
+    def _open(self, signal: Signal, now: float, chance: float, *, cheap: bool) -> None:
         policy = self._policy
-        open_s = min(policy.open_most_s, policy.open_s * 2.0 ** min(self._doublings, 30))
+        first_s, most_s = policy.open_s, policy.open_most_s
+        if cheap:
+            first_s, most_s = policy.unsent_open_s, policy.unsent_most_s
+        open_s = min(most_s, first_s * 2.0 ** min(self._doublings, 30))
         self._enter(signal, now)
         self._until = now + open_s * (1 - SPREAD * chance)
 
@@ -234,7 +263,7 @@ class Breaker:
         state = TRANSITIONS[self._state, signal]
         if state is not self._state:
             self._state, self._since, self._until, self._probe = state, at, -inf, -inf
-            self._in_a_row = self._failed = 0
+            self._in_a_row = self._failed = self._unsent = 0
             self._recent.clear()
 
 

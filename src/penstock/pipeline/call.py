@@ -24,6 +24,7 @@ from penstock.errors import (
     PenstockError,
     ProviderBusy,
     ProviderTimeout,
+    Reach,
     UpstreamError,
 )
 from penstock.pipeline.accounts import Accounts
@@ -146,7 +147,7 @@ class Call:
             return await self._open()
         except PenstockError as error:
             self.failure = error
-            self._settlement.settle(error.kind, worked=isinstance(error, CutAnswer | ProviderTimeout))
+            self._settlement.settle(error.kind, worked=_has_worked(error))
             self._seat.end(error, ours=self._out_of_time or self._dialect == "count_tokens")
             self._warn(error)
             raise
@@ -207,7 +208,7 @@ class Call:
         try:
             body = (await self._within(first_byte_at, "first_byte", response.read(MAX_ANSWER_BYTES))).strip()
         except BadAnswer as error:
-            raise CutAnswer(error.public, detail=error.detail) from error
+            raise CutAnswer(error.public, detail=error.detail, reach=error.reach) from error
         self._world.teller.reached("first_byte")
         answer = _read_answer(body)
         inside = self._adapter.error_inside(self._dialect, answer)
@@ -260,7 +261,7 @@ class Call:
             async for _ in batches:
                 pass
         except BadAnswer as error:
-            raise CutAnswer(error.public, detail=error.detail) from error
+            raise CutAnswer(error.public, detail=error.detail, reach=error.reach) from error
         return Reply(200, body=self._exchange.answer() or b"")
 
     async def _batches(self, response: UpstreamResponse, parser: SseParser, first: Batch) -> Stream:
@@ -409,6 +410,11 @@ class Call:
                 "why": (error.detail or error.public) if own else "",
             },
         )
+
+
+def _has_worked(error: PenstockError) -> bool:
+    """Whether a provider that gave no answer will bill the call all the same: not where it never had it."""
+    return isinstance(error, CutAnswer | ProviderTimeout) and error.reach is not Reach.NOWHERE
 
 
 def _unbroken(batch: Batch) -> Batch:

@@ -97,15 +97,29 @@ class Hedge:
         try:
             race.start(call)
             first = race.run_of(call)
-            if not await self._ends_within(first, wait_s) and self._budget.hedge(self._clock.monotonic()):
-                second = await another()
-                if second is not None and first.done():
-                    await second.abandon()
-                elif second is not None:
-                    race.start(second)
+            if not await self._ends_within(first, wait_s):
+                await self._run_beside(race, first, another)
             return await race.finish()
         finally:
             await race.end()
+
+    async def _run_beside(self, race: Race, first: "asyncio.Task[Reply]", another: Another) -> None:
+        """A second call, if the budget holds one and there can be one; none that is not made is taken from it."""
+        permit = self._budget.hedge(self._clock.monotonic())
+        if permit is None:
+            return
+        second = None
+        try:
+            second = await another()
+        finally:
+            if second is None or first.done():
+                permit.give_back()
+        if second is None:
+            return
+        if first.done():
+            await second.abandon()
+        else:
+            race.start(second)
 
     async def _ends_within(self, run: asyncio.Task[Reply], wait_s: float) -> bool:
         late = asyncio.Event()

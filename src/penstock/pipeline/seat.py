@@ -9,7 +9,7 @@ from typing import Protocol
 
 from penstock.config.settings import DeploymentSettings
 from penstock.core.breaker import Blame, Breaker, blame, is_slow
-from penstock.errors import PenstockError, UpstreamError
+from penstock.errors import PenstockError, Reach, UpstreamError
 from penstock.pipeline.member import Member
 from penstock.ports import Clock, Rng
 
@@ -87,7 +87,8 @@ class Seat:
             member.ended(now - self._sent_at, now)
         if not (well and member.account.breaker.is_closed):
             self._judge(member.account.breaker, now, well=well, failed=blamed is Blame.ACCOUNT)
-        self._judge(member.breaker, now, well=well and not self._slow, failed=blamed is Blame.DEPLOYMENT)
+        failed = blamed is Blame.DEPLOYMENT
+        self._judge(member.breaker, now, well=well and not self._slow, failed=failed, unsent=failed and _unsent(error))
         self._house.freed(member)
 
     def _refused(self, retry_after_s: float | None, now: float) -> Blame:
@@ -95,15 +96,15 @@ class Seat:
         is_news = self._member.share.refused(self._sent_at, now, retry_after_s)
         return Blame.DEPLOYMENT if is_news and self._rivals() else Blame.SHARE
 
-    def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool) -> None:
+    def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool, unsent: bool = False) -> None:
         if well and breaker.is_closed:
             breaker.report(ok=True, sent_at=self._taken_at, now=now, chance=0.0)
         elif well or failed:
-            self._report(breaker, now, ok=well)
+            self._report(breaker, now, ok=well, unsent=unsent)
         else:
             breaker.forget(self._taken_at)
 
-    def _report(self, breaker: Breaker, now: float, *, ok: bool, slow: bool = False) -> None:
+    def _report(self, breaker: Breaker, now: float, *, ok: bool, slow: bool = False, unsent: bool = False) -> None:
         breaker.report(
             ok=ok,
             sent_at=self._taken_at,
@@ -112,6 +113,7 @@ class Seat:
             slow=slow,
             alone=not self._rivals(),
             under_way=self._member.in_flight,
+            unsent=unsent,
         )
 
     def _rivals(self) -> list[Member]:
@@ -121,6 +123,10 @@ class Seat:
     def _usual_s(self) -> float | None:
         known = [each.usual_s for each in self._rivals() if each.usual_s is not None]
         return min(known, default=None)
+
+
+def _unsent(error: PenstockError | None) -> bool:
+    return isinstance(error, UpstreamError) and error.reach is Reach.NOWHERE
 
 
 def _blame(error: PenstockError) -> Blame:

@@ -8,14 +8,16 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from penstock.core.retry import Made, RetryBudget, Schedule, Step, Target, next_step
+from penstock.core.retry import FREE, Made, Permit, RetryBudget, Schedule, Step, Target, next_step
 from penstock.core.tokens import estimate_request
 from penstock.errors import (
     BudgetExceeded,
     ClientGone,
     CostUnbounded,
     LedgerUnavailable,
+    NoDeployment,
     PenstockError,
+    Reach,
     Retry,
     UpstreamError,
 )
@@ -44,7 +46,9 @@ class Guide(NamedTuple):
 class Walk:
     """The calls of one exchange."""
 
-    __slots__ = ("_candidates", "_deadline", "_exchange", "_guide", "_hedged", "_made", "_running", "_total_at")
+    __slots__ = (
+        "_candidates", "_deadline", "_exchange", "_guide", "_hedged", "_made", "_moved", "_running", "_total_at",
+    )  # fmt: skip
 
     def __init__(self, exchange: Exchange, deadline: Deadline, guide: Guide) -> None:
         self._exchange = exchange
@@ -55,10 +59,13 @@ class Walk:
         self._made: list[Made] = []
         self._running: list[tuple[int, Call]] = []
         """The calls that run at once, and where."""
-        self._hedged = False
+        self._hedged = self._moved = False
 
     async def run(self) -> Reply:
-        """The answer. Raises the last UpstreamError when there is none; ClientGone when nobody waits any more."""
+        """The answer. Raises the last UpstreamError when there is none, or NoDeployment, which says until when.
+
+        Raises ClientGone when nobody waits any more.
+        """
         exchange, place = self._exchange, 0
         call = self._first()
         while True:
@@ -70,16 +77,14 @@ class Walk:
                 self._count()
                 failure = error
                 step = self._next()
-                if step is None:
-                    return _counted_here(exchange, error)
+                permit = None if step is None else self._permit(step, error)
+                if step is None or permit is None:
+                    return _counted_here(exchange, self._last(error))
             finally:
                 exchange.stoppable = exchange.stoppable or not any(each.streaming for _, each in self._running)
             await self._back_off(step.delay_s)
             place = step.place
-            further = await self._further(place)
-            if further is None:
-                raise failure
-            call = further
+            call = await self._further_or(failure, place, permit)
 
     def _first(self) -> Call:
         """The call that was planned and held for."""
@@ -89,6 +94,18 @@ class Walk:
             raise PenstockError("internal error", detail="no hold or no seat was taken before the first call")
         exchange.hold = exchange.seat = None
         return Call(exchange, hold, seat, self._deadline, total_at=self._total_at, world=self._guide.world)
+
+    async def _further_or(self, failure: UpstreamError, place: int, permit: Permit) -> Call:
+        """A further call; what is not made is not taken from the budget of retries. Raises ``failure``."""
+        further = None
+        try:
+            further = await self._further(place)
+        finally:
+            if further is None:
+                permit.give_back()
+        if further is None:
+            raise self._last(failure)
+        return further
 
     async def _further(self, place: int, *, waits: bool = True) -> Call | None:
         """A further call, to the candidate in that place; None where there is no seat or no budget for it.
@@ -168,19 +185,41 @@ class Walk:
             self._exchange.waited_s += clock.monotonic() - since
 
     def _next(self) -> Step | None:
-        """The next call, unless it would come too late or the retry budget is used up."""
+        """The next call, unless it would come too late."""
         guide = self._guide
         targets = [Target(deployment.id, deployment.provider.name) for deployment in self._candidates]
         out = {place for place, deployment in enumerate(self._candidates) if guide.fleet.objection(deployment)}
         step = next_step(targets, self._made, guide.schedule, guide.rng.random(), out)
-        now = guide.clock.monotonic()
-        if step is None or now + step.delay_s >= self._total_at or not guide.budget.retry(now):
+        if step is None or guide.clock.monotonic() + step.delay_s >= self._total_at:
             return None
         return step
 
+    def _permit(self, step: Step, failure: UpstreamError) -> Permit | None:
+        """Leave to make that call, by how far the one that failed had come; None = the budget is used up."""
+        budget, now = self._guide.budget, self._guide.clock.monotonic()
+        if failure.reach is Reach.NOWHERE:
+            return FREE
+        if failure.reach is Reach.BROKEN and not self._moved and all(each.place != step.place for each in self._made):
+            self._moved = True
+            return budget.move(now)
+        return budget.retry(now)
 
-def _counted_here(exchange: Exchange, error: UpstreamError) -> Reply:
+    def _last(self, failure: UpstreamError) -> PenstockError:
+        """What the client is told: where nobody could be reached and all are out by now, until when."""
+        fleet, all_of = self._guide.fleet, self._candidates
+        if failure.reach is not Reach.NOWHERE or any(fleet.is_up(each) for each in all_of):
+            return failure
+        reasons = "; ".join(f"{each.id} {fleet.objection(each)}" for each in all_of)
+        return NoDeployment(
+            f"no deployment of model {self._exchange.model.name!r} can be reached: {reasons}",
+            detail=failure.detail,
+            retry_after_s=fleet.back_in_s(all_of),
+        )
+
+
+def _counted_here(exchange: Exchange, error: PenstockError) -> Reply:
     """Our own count of tokens, where a provider of the messages dialect does not count. Raises any other error."""
-    if exchange.asked.dialect != "count_tokens" or error.status not in _NO_SUCH_ENDPOINT:
+    missing = isinstance(error, UpstreamError) and error.status in _NO_SUCH_ENDPOINT
+    if exchange.asked.dialect != "count_tokens" or not missing:
         raise error
     return Reply(200, body=_encode({"input_tokens": estimate_request("count_tokens", exchange.fields)}))

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from penstock.config.settings import Secret
-from penstock.errors import ProviderTimeout, Unreachable
+from penstock.errors import ProviderTimeout, Reach, Unreachable
 from penstock.ports import Clock
 from penstock.providers.names import Names
 
@@ -47,7 +47,8 @@ def route_to(url: str, proxy: Secret | None, ca_file: Path | None) -> Route:
     """The route to a URL. Raises Unreachable when it is none of HTTP."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
-        raise Unreachable("the provider cannot be reached", detail=f"{parts.hostname}: not an http or https URL")
+        detail = f"{parts.hostname}: not an http or https URL"
+        raise Unreachable("the provider cannot be reached", detail=detail, reach=Reach.NOWHERE)
     return Route(parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme], proxy, ca_file)
 
 
@@ -84,7 +85,8 @@ async def dial(
             return await _spoken_to(connected, route, make, context)
     except TimeoutError as error:
         detail = f"{route.host}: connect: nothing within {timeout_s:g} s"
-        raise ProviderTimeout("the provider did not accept a connection in time", detail=detail) from error
+        public = "the provider did not accept a connection in time"
+        raise ProviderTimeout(public, detail=detail, reach=Reach.NOWHERE) from error
     except ssl.SSLError as error:
         raise _unreachable(route, "tls", error) from error
     except socket.gaierror as error:
@@ -182,4 +184,5 @@ async def _one(family: int, kind: int, protocol: int, address: tuple[object, ...
 
 
 def _unreachable(route: Route, phase: str, error: Exception) -> Unreachable:
-    return Unreachable("the provider cannot be reached", detail=f"{route.host}: {phase}: {error}")
+    detail = f"{route.host}: {phase}: {error}"
+    return Unreachable("the provider cannot be reached", detail=detail, reach=Reach.NOWHERE)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from penstock import __version__
 from penstock.config.settings import Secret
-from penstock.errors import Unreachable
+from penstock.errors import Reach, Unreachable
 from penstock.ports import Clock, Timer, UpstreamCall, UpstreamResponse
 from penstock.providers.dial import Route, dial, proxy_authorization, route_to, tls_context
 from penstock.providers.http1 import Connection, Response
@@ -155,7 +155,7 @@ class HttpTransport:
                 self._contexts[route.ca_file] = tls_context(route.ca_file)
             except OSError as error:
                 detail = f"{route.host}: tls: the CA file cannot be used: {error}"
-                raise Unreachable("the provider cannot be reached", detail=detail) from error
+                raise Unreachable("the provider cannot be reached", detail=detail, reach=Reach.NOWHERE) from error
         return self._contexts[route.ca_file]
 
     def _target(self, key: tuple[str, Secret | None, Path | None]) -> _Target:
@@ -207,4 +207,4 @@ def _request(call: UpstreamCall, target: _Target) -> bytes:
 def _bad_header(target: _Target, headers: Mapping[str, str]) -> Unreachable:
     bad = [name for name, value in headers.items() if not (value.isascii() and value.isprintable())]
     detail = f"{target.pool.route.host}: send: not a header value: {', '.join(bad)[:200]}"
-    return Unreachable("the provider cannot be reached", detail=detail)
+    return Unreachable("the provider cannot be reached", detail=detail, reach=Reach.NOWHERE)

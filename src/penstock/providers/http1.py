@@ -15,7 +15,7 @@ from typing import Final, cast
 
 import httptools
 
-from penstock.errors import BadAnswer, Unreachable, UpstreamError
+from penstock.errors import BadAnswer, Reach, Unreachable, UpstreamError
 from penstock.providers.coding import CodingError, Decoder, decoder_for
 from penstock.providers.turns import Turns
 
@@ -190,7 +190,8 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._response = response = Response(self, self._host)
         if self._transport is None or self.closing:
-            self._fail(Unreachable("the provider cannot be reached", detail=f"{self._host}: send: already closed"))
+            detail = f"{self._host}: send: already closed"
+            self._fail(Unreachable("the provider cannot be reached", detail=detail, reach=Reach.NOWHERE))
         else:
             self._transport.write(request)
         return response
@@ -253,10 +254,11 @@ class Connection(asyncio.Protocol):
             self._response = None
             response.wake()
         elif response.head_done:
-            self._fail(self._bad(f"cut short: {exc or 'end of file'}"))
+            self._fail(self._bad(f"cut short: {exc or 'end of file'}", Reach.BROKEN))
         else:
             detail = f"{self._host}: head: {exc or 'closed before it answered'}"
-            self._fail(Unreachable("the provider closed the connection before it answered", detail=detail))
+            public = "the provider closed the connection before it answered"
+            self._fail(Unreachable(public, detail=detail, reach=Reach.BROKEN))
 
     # --- the parser's side
 
@@ -343,5 +345,5 @@ class Connection(asyncio.Protocol):
         if response is not None:
             response.fail(error)
 
-    def _bad(self, what: str) -> BadAnswer:
-        return BadAnswer("the provider's answer cannot be read", detail=f"{self._host}: {what}")
+    def _bad(self, what: str, reach: Reach = Reach.SENT) -> BadAnswer:
+        return BadAnswer("the provider's answer cannot be read", detail=f"{self._host}: {what}", reach=reach)

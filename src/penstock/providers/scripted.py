@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from penstock.core.usage import Usage
-from penstock.errors import BadAnswer, Unreachable, UpstreamError
+from penstock.errors import BadAnswer, Reach, Unreachable, UpstreamError
 from penstock.ports import Clock, UpstreamCall, UpstreamResponse
 from penstock.providers.answers import DONE, KEEP_ALIVE, Answer, dialect_of, error_body, events, sse, whole
 from penstock.providers.play import JSON, SILENCE, SSE, Pause, Play, Step, perform
@@ -151,11 +151,11 @@ class Script:
         """No connection."""
         return self.call(lambda _: Play(before=(_unreachable(),)))
 
-    def reset(self, pieces: Iterable[str] = (), *, gap_s: float = 0.0) -> Self:
-        """The connection breaks after these pieces; before the head when there are none."""
+    def reset(self, pieces: Iterable[str] = (), *, gap_s: float = 0.0, after_s: float = 0.0) -> Self:
+        """The connection breaks after these pieces; before the head, ``after_s`` on, when there are none."""
         said = tuple(pieces)
         if not said:
-            return self.refuse()
+            return self.call(lambda _: Play(before=(Pause(after_s), _closed())))
         return self.call(lambda asked: _part(said, asked, gap_s, _broken()))
 
     def cut(self, pieces: Iterable[str], *, gap_s: float = 0.0) -> Self:
@@ -239,11 +239,15 @@ def _greet(asked: Asked) -> Play:
 
 
 def _unreachable() -> UpstreamError:
-    return Unreachable("The provider cannot be reached.", detail="scripted: refused")
+    return Unreachable("The provider cannot be reached.", detail="scripted: refused", reach=Reach.NOWHERE)
+
+
+def _closed() -> UpstreamError:
+    return Unreachable("The provider closed the connection.", detail="scripted: reset", reach=Reach.BROKEN)
 
 
 def _broken() -> UpstreamError:
-    return BadAnswer("The provider's answer broke off.", detail="scripted: reset")
+    return BadAnswer("The provider's answer broke off.", detail="scripted: reset", reach=Reach.BROKEN)
 
 
 def _say(said: Answer, asked: Asked, gap_s: float) -> Play:

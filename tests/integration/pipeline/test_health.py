@@ -10,6 +10,7 @@ import pytest
 from penstock.clock import LoopClock
 from penstock.providers.play import SSE, Pause
 from penstock.providers.scripted import Script
+from tests.support.asgi_client import Asking
 from tests.support.fleet import (
     NO_SHARING,
     ask_all,
@@ -22,7 +23,7 @@ from tests.support.fleet import (
     served,
     state,
 )
-from tests.support.house import END_S, EPOCH, chat, message, settings_of
+from tests.support.house import END_S, EPOCH, House, chat, message, settings_of
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -406,6 +407,53 @@ async def test_one_alone_serves_on_while_half_its_calls_fail() -> None:
         house.upstream.fail(503).forever()
         await ask_all(house, 30, gap_s=0.01)
         assert called(house) == ["a"] * 120
+
+
+async def told(house: House, *, gap_s: float, count: int, **fields: Any) -> list[Asking]:
+    """What each of so many clients was told that ask in turn, so long apart."""
+    askings = []
+    for _ in range(count):
+        askings += await ask_all(house, 1, **fields)
+        await asyncio.sleep(gap_s)
+    return askings
+
+
+@pytest.mark.parametrize("attempts", [1, 4])
+async def test_one_alone_that_is_not_there_is_told_of_with_a_time(attempts: int) -> None:
+    """At a request in two seconds no more than two clients hear of a bad gateway; the others until when it is out."""
+    async with open_fleet("a", retry={"attempts": attempts}) as house:
+        house.upstream.refuse().forever()
+        askings = await told(house, gap_s=2, count=20)
+        statuses = [asking.status for asking in askings]
+        assert statuses == [502] * statuses.count(502) + [503] * statuses.count(503)
+        assert statuses.count(502) <= 2
+        for asking in askings[2:]:
+            assert asking.error["code"] == "no_deployment"
+            assert 1 <= int(asking.headers["retry-after"]) <= 5
+        house.upstream.reply().forever()
+        assert [asking.status for asking in await told(house, gap_s=1, count=7)][-2:] == [200, 200]
+
+
+async def test_one_alone_that_is_not_there_is_bridged_by_what_is_stored() -> None:
+    """Whoever asks what was asked before gets it, marked, from the first on."""
+    cache = {"exact": {"ttl": "1s", "stale": "1h", "stale_on_error": True}}
+    async with open_fleet("a", cache=cache) as house:
+        await house.answer(chat("q"))
+        await asyncio.sleep(60)
+        house.upstream.refuse().forever()
+        for _ in range(10):
+            asking = await house.answer(chat("q"))
+            assert (asking.status, asking.headers["x-penstock-degraded"]) == (200, "stale")
+            await asyncio.sleep(2)
+
+
+async def test_two_that_are_not_there_are_out_one_after_the_other() -> None:
+    """The second is alone by then."""
+    async with open_fleet("ab") as house:
+        house.upstream.refuse().forever()
+        askings = await told(house, gap_s=1, count=12)
+        assert [asking.status for asking in askings][-6:] == [503] * 6
+        assert {state(house, name).state for name in "ab"} <= {"open", "half_open"}
 
 
 async def test_the_last_one_standing_is_treated_as_alone() -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from penstock.core.retry import FLOOR
+from penstock.errors import BadAnswer, ProviderTimeout, Reach
 from penstock.providers.answers import Answer, events, whole
-from penstock.providers.play import SSE, Pause, Play
+from penstock.providers.play import JSON, SSE, Pause, Play
 from penstock.providers.scripted import ANSWERED, Asked
 from tests.support.house import BASE, END_S, House, chat, message, open_house
 
@@ -304,3 +306,74 @@ async def test_every_failed_call_is_told_to_the_operator_once(caplog: pytest.Log
     ]
     assert "SECRET" not in "".join(str(vars(record)) for record in warned)
     assert all(record.levelname == "WARNING" for record in warned)
+
+
+# --- what broke, and what never went out
+
+FLEET: dict[str, Any] = {
+    "cache": {"exact": {"ttl": "0s"}, "join": False},
+    "models": {
+        **BASE["models"],
+        "pair": {"deployments": [{"provider": "one", "model": "x"}, {"provider": "two", "model": "x"}]},
+    },
+}
+MANY = 60
+"""More in flight at each of two than the floor of the budget holds."""
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("how", ["before the head", "after the head"])
+async def test_when_a_machine_dies_its_calls_are_made_elsewhere(how: str, *, stream: bool) -> None:
+    """All that no client had a byte of, though they are more than ten seconds' retries; each once."""
+    async with open_house(**FLEET) as house:
+        broken = BadAnswer("cut", reach=Reach.BROKEN)
+        dying, head = house.upstream.at("one"), SSE if stream else JSON
+        dying = dying.reset(after_s=5) if how == "before the head" else dying.raw(Pause(5), broken, headers=head)
+        dying.forever()
+        house.upstream.at("two").reply("well", after_s=5).forever()
+        askings = [house.ask(chat(str(number), model="pair", stream=stream)) for number in range(2 * MANY)]
+        await house.rest()
+        assert {(asking.status, asking.text) for asking in askings} == {(200, "well")}
+        assert len(house.upstream.calls) == 3 * MANY
+
+
+@pytest.mark.parametrize(("first", "calls"), [("broken", 2), ("refused by the provider", 1)])
+async def test_a_call_is_moved_once(first: str, calls: int) -> None:
+    """One whose second connection breaks too counts as any other retry, and so does one that was answered."""
+    three = [{"provider": name, "model": "x"} for name in ("one", "two", "three")]
+    providers = {**BASE["providers"], "three": BASE["providers"]["one"]}
+    models = {**BASE["models"], "three": {"deployments": three}}
+    async with open_house(**{**FLEET, "models": models, "providers": providers}) as house:
+        budget, now = house.gateway.standing.budget, house.gateway.clock.monotonic()
+        while budget.retry(now) is not None:
+            pass
+        (house.upstream.reset() if first == "broken" else house.upstream.fail(503)).reset()
+        assert (await house.answer(chat(model="three"))).status in {502, 503}
+        assert len(house.upstream.calls) == calls
+
+
+async def test_what_never_went_out_is_not_taken_from_the_budget() -> None:
+    """It cost its provider nothing: however many find nobody there, all are answered by the other."""
+    async with open_house(**FLEET, retry={"budget": 0.0}) as house:
+        gone = ProviderTimeout("not accepted", reach=Reach.NOWHERE)
+        house.upstream.at("one").call(lambda _: Play(before=(Pause(1), gone))).forever()
+        house.upstream.at("two").reply("well").forever()
+        askings = [house.ask(chat(str(number), model="pair")) for number in range(2 * MANY)]
+        await house.rest()
+        assert {asking.status for asking in askings} == {200}
+        assert sum(attempt.outcome == "provider_timeout" for attempt in house.attempts) == MANY
+        assert {attempt.charged_nano for attempt in house.attempts if attempt.outcome != "ok"} == {0}
+
+
+async def test_a_retry_that_is_not_made_is_not_taken_from_the_budget() -> None:
+    """While it waited for its turn the account was refused: there is no seat."""
+    async with open_house(**FLEET) as house:
+        house.upstream.fail(503).times(5).fail(402)
+        waiting = [house.ask(chat(str(number))) for number in range(5)]
+        await asyncio.sleep(0.1)
+        assert (await house.answer(chat("refused"))).status == 402
+        await house.rest()
+        assert {asking.status for asking in waiting} == {503}
+        assert len(house.upstream.calls) == 6
+        budget, now = house.gateway.standing.budget, house.gateway.clock.monotonic()
+        assert sum(budget.retry(now) is not None for _ in range(2 * FLOOR)) == FLOOR

@@ -20,7 +20,7 @@ import pytest
 from penstock import __version__
 from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings, Secret
-from penstock.errors import BadAnswer, ProviderTimeout, Unreachable, UpstreamError
+from penstock.errors import BadAnswer, ProviderTimeout, Reach, Unreachable, UpstreamError
 from penstock.ports import UpstreamCall, UpstreamResponse
 from penstock.providers.http import HttpTransport
 from tests.support.raw_server import LAST_CHUNK, Flood, Hold, Read, Reset, Step, Wait, chunk, head, raw_server, whole
@@ -194,14 +194,16 @@ async def test_a_refused_connection(sender: HttpTransport) -> None:
     with pytest.raises(Unreachable) as caught:
         await soon(sender.send(call(f"http://127.0.0.1:{port}/")))
     assert caught.value.detail.startswith("127.0.0.1: connect: ")
+    assert caught.value.reach is Reach.NOWHERE
     assert KEY not in repr(caught.value) + caught.value.detail + caught.value.public
 
 
 @pytest.mark.parametrize("host", ["[::1%nosuch]", "x" * 70 + ".invalid", ""])
 async def test_a_name_that_does_not_resolve(sender: HttpTransport, host: str) -> None:
     """Unreachable, and neither of these needs a name server to be refused."""
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         await soon(sender.send(call(f"http://{host}/")))
+    assert caught.value.reach is Reach.NOWHERE
 
 
 async def test_a_name_that_hangs_is_looked_up_once(sender: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +235,7 @@ async def test_a_connect_timeout(sender: HttpTransport, never_accepts: int) -> N
         await soon(sender.send(call(f"http://127.0.0.1:{never_accepts}/", connect_s=0.1)))
     assert 0.09 <= time.monotonic() - since < 1
     assert "connect" in caught.value.detail
+    assert caught.value.reach is Reach.NOWHERE
 
 
 async def test_cancelled_while_connecting(sender: HttpTransport, never_accepts: int) -> None:
@@ -290,6 +293,7 @@ async def test_tls_to_a_server_that_speaks_none(sender: HttpTransport) -> None:
         with pytest.raises(Unreachable) as caught:
             await soon(sender.send(call(server.url.replace("http:", "https:"))))
     assert ": tls: " in caught.value.detail
+    assert caught.value.reach is Reach.NOWHERE
 
 
 async def test_the_environment_s_proxies_are_not_used(sender: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,6 +359,7 @@ async def test_broken_before_the_head(sender: HttpTransport, steps: list[Step]) 
             await soon(sender.send(call(server.url)))
         assert len(server.requests) == 1, "a request is sent once"
     assert ": head: " in caught.value.detail
+    assert caught.value.reach is Reach.BROKEN
 
 
 @pytest.mark.parametrize(
@@ -381,8 +386,9 @@ async def test_broken_before_the_head(sender: HttpTransport, steps: list[Step]) 
 async def test_a_head_that_is_none(sender: HttpTransport, raw: bytes) -> None:
     """BadAnswer, whole or bounded, and the connection is closed."""
     async with raw_server([Read(), raw, Hold()]) as server:
-        with pytest.raises(BadAnswer):
+        with pytest.raises(BadAnswer) as caught:
             await soon(sender.send(call(server.url)))
+        assert caught.value.reach is Reach.SENT
         await soon(_closed(server.seen[0].peer_closed))
 
 
@@ -454,6 +460,7 @@ async def test_a_body_cut_short_never_ends_cleanly(sender: HttpTransport, steps:
             with pytest.raises(BadAnswer) as caught:
                 await soon(response.next())
         assert caught.value.detail.startswith("127.0.0.1: ")
+        assert (caught.value.reach is Reach.BROKEN) == ("cut short" in caught.value.detail)
         assert sender.idle == 0
 
 
