@@ -190,13 +190,13 @@ class Overload:
             Bar("of them without Retry-After", over.refused_unsaid, most=0),
             Bar("arrival to refusal, median, s", quantile(took_s, 0.5), most=0.05),
             Bar("arrival to refusal, P99, s", quantile(took_s, 0.99), most=0.05, loose=1.0),
-            Bar("the same, as the driver saw it", over.refused_p99_s),
+            Bar("the same, as the driver saw it", over.refused_p99_s, most=0.05, loose=0.5),
             Bar("people answered", people.success),
             Bar("batch answered", night.success, most=0.5 * people.success, loose=people.success),
         ]
 
     def _live(self) -> list[Bar]:
-        return [Bar(f"{path}, worst, s", max(self.watch.took_s[path]), most=0.25, loose=3.0) for path in PATHS]
+        return [Bar(f"{path}, worst, s", max(self.watch.took_s[path]), most=0.25, loose=1.0) for path in PATHS]
 
     def _after(self) -> list[Bar]:
         normal = self._part(self.shape.ends_s + self.shape.normal_s, self.shape.seconds)
