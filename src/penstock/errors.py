@@ -3,9 +3,12 @@
     PenstockError
     ├── ConfigError                 the file or the environment is wrong (all mistakes at once)
     ├── StoreError                  a store did not do what it was asked
+    │   ├── StoreUnreachable        its server is away, or does not answer in time
+    │   ├── SchemaTooOld            a migration is missing
+    │   ├── SchemaTooNew            a newer Penstock has cleaned up after this one
+    │   ├── LeaseEnded              nothing may be opened, and nothing is lent, under it any more
     │   └── SharedUnavailable       what nodes share did not answer in time
-    │       ├── EpochLost           what is lent is not, or older than, what was seen of it: begin anew
-    │       └── LeaseEnded          others have ended the lease of this node
+    │       └── EpochLost           what is lent is not, or older than, what was seen of it: begin anew
     ├── PriceError                  no price with a source covers that model at that instant
     ├── RequestError                whose fault: the client
     │   ├── BadRequest  BadHost  UnknownPath  WrongMethod  BodyTooLarge  BodyTooSlow
@@ -107,11 +110,20 @@ class EpochLost(SharedUnavailable):
         self.found = found
 
 
-class LeaseEnded(SharedUnavailable):
-    """The lease has ended: what it had is not this node's any more."""
+class StoreUnreachable(StoreError):
+    """Its server is away, or does not answer in time."""
 
-    def __init__(self) -> None:
-        super().__init__("this node was out of touch with the others: try again", retry_after_s=1.0)
+
+class SchemaTooOld(StoreError):
+    """A migration that this code needs was not made."""
+
+
+class SchemaTooNew(StoreError):
+    """A newer Penstock has taken away what this code needs."""
+
+
+class LeaseEnded(StoreError):
+    """The lease under which something was to be opened has ended: take another, and ask again for what it held."""
 
 
 class PriceError(PenstockError):

@@ -15,6 +15,8 @@ from penstock.ports import LEASE_S, Beat, Lent, Return, Want
 SPREAD: Final = 2
 """Of what is left nobody gets more than one part in so many for each lease, unless it needs it at once."""
 
+LEASE_ENDED: Final = "the lease of this node has ended: what it was lent is not its own any more"
+
 
 @dataclass(slots=True)
 class Part:
@@ -81,7 +83,7 @@ class MemoryRooms:
         """A new lease."""
         self._guard(epoch)
         if lease in self._final:
-            raise LeaseEnded
+            raise LeaseEnded(LEASE_ENDED)
         self._renewed[lease] = self._now()
 
     async def ask(self, epoch: int, lease: str, wants: Sequence[Want]) -> Sequence[Lent]:
@@ -152,7 +154,7 @@ class MemoryRooms:
         if epoch != self._epoch:
             raise EpochLost(self._epoch)
         if lease is not None and lease not in self._renewed:
-            raise LeaseEnded
+            raise LeaseEnded(LEASE_ENDED)
 
     def _may_have(self, want: Want) -> int | None:
         """How much of one account; None = not even the least, or it is not known."""

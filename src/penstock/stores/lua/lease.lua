@@ -1,0 +1,32 @@
+-- after: money
+-- A lease has ended: of every account it has what it spent there.
+-- KEYS: head, leases, final, of. ARGV: epoch, seen, lease, final (1 or 0), the accounts' common beginning, then of each
+-- account where it spent anything: name, spent; server. An account that is not known is set from the truth later.
+
+local FIRST_WORD = 5
+local lease, final, beginning = ARGV[3], ARGV[4] == '1', ARGV[5]
+if redis.call('SISMEMBER', KEYS[3], lease) == 1 then return head[3] end
+
+local spent = {}
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[4])) do spent[name] = '0' end
+for word = FIRST_WORD + 1, #ARGV - 1, 2 do spent[ARGV[word]] = ARGV[word + 1] end
+
+for name, amount in pairs(spent) do
+  local key = beginning .. name
+  local base = redis.call('HGET', key, 'base')
+  if base then
+    redis.call('HDEL', key, 'l:' .. lease, 'p:' .. lease)
+    if final then
+      redis.call('HINCRBY', key, 'base', amount)
+    elseif amount ~= '0' then
+      redis.call('HSET', key, 'l:' .. lease, amount, 'p:' .. lease, amount)
+      redis.call('SADD', KEYS[4], name)
+    end
+  end
+end
+redis.call('ZREM', KEYS[2], lease)
+if final then
+  redis.call('UNLINK', KEYS[4])
+  redis.call('SADD', KEYS[3], lease)
+end
+return changed()
