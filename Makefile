@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 NODE := tests/e2e/node
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --group build
+	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --extra scale --group build
 
 # --- use ---------------------------------------------------------------------------------------------------------
 
@@ -78,7 +78,7 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/run.stamp
 
 tools:
-	@.ci/tools node:nodejs npm:npm strace:strace
+	@.ci/tools node:nodejs npm:npm strace:strace pg_lsclusters:postgresql
 
 $(NODE)/node_modules/.stamp: $(NODE)/package-lock.json | tools
 	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ \

@@ -3,7 +3,7 @@
 Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone chooses among them.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
@@ -559,6 +559,82 @@ class ResultStore(Protocol):
         ...
 
 
+class Lease(NamedTuple):
+    """A life of a node in which it may open attempts."""
+
+    id: int
+    node: str
+    begun_at: float
+    """Epoch seconds, by the store's clock."""
+
+
+class Epoch(NamedTuple):
+    """Since when what was lent is to be believed, and by which Redis."""
+
+    number: int
+    redis_id: str
+    """Of the process that it was begun on; "" = none yet."""
+
+
+class Leases(Protocol):
+    """Who may open attempts, where several nodes write one ledger (docs/adr/0014). Every method raises StoreError."""
+
+    async def begin(self, node: str) -> int:
+        """A new lease of ``node``, a name for people; its id."""
+        ...
+
+    async def end(self, lease: int) -> bool:
+        """Let nothing be opened under it any more; False when that was so already.
+
+        When it returns, whatever was opened under it is in the ledger.
+        """
+        ...
+
+    async def alive(self) -> Sequence[Lease]:
+        """Those that have not ended, oldest first."""
+        ...
+
+    async def epoch(self) -> Epoch:
+        """The one that holds."""
+        ...
+
+    async def next_epoch(self, redis_id: str, expected: int) -> Epoch:
+        """Begin the epoch after ``expected``, and end all leases; where others have begun one, that one."""
+        ...
+
+    async def spent(self, lease: int, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
+        """As ``Ledger.posted``, of the attempts of one lease; those that are open count what they hold."""
+        ...
+
+    async def base(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
+        """As ``spent``, of all attempts that are of no living lease."""
+        ...
+
+    async def open_of(self, lease: int) -> Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]:
+        """As ``Ledger.open_rows``, of exchanges with an attempt under this lease."""
+        ...
+
+    async def unsettled(self) -> Sequence[int]:
+        """Leases that have ended with something open under them; 0 = under none at all."""
+        ...
+
+
+class Leader(Protocol):
+    """Whether this node is the one that sweeps, reconciles and settles for all."""
+
+    async def lead(self) -> bool:
+        """Whether it leads now; it tries to. Never raises."""
+        ...
+
+
+class Signals(Protocol):
+    """What other nodes changed, told at once; a signal may be lost, so the truth is polled all the same."""
+
+    def listen(self, callback: Callable[[str], object]) -> None:
+        """Call it with the topic of each: ``keys budgets purges leases epochs``, ``*`` = any may have been missed."""
+        ...
+
+
 class StoreLock(Protocol):
     """What keeps other servers from a store, and is shared with a successor alone."""
 
@@ -586,7 +662,13 @@ class Stores:
     """Await it: flushes and closes."""
     description: str = ""
     lock: StoreLock | None = None
-    """None = no other process can reach it."""
+    """None = no other process can reach it, or any number may."""
+    leases: Leases | None = None
+    """This and the following: None = only one process writes it."""
+    leader: Leader | None = None
+    signals: Signals | None = None
+    refresh: Callable[[], Awaitable[object]] | None = None
+    """Await it each second, and when ``purges`` or ``*`` is signalled: forgets what other nodes purged."""
 
 
 # --- many nodes ------------------------------------------------------------------------------------------------
@@ -693,66 +775,11 @@ class Rooms(Protocol):
         ...
 
     async def set_lease(self, epoch: int, lease: str, spent: Mapping[Place, int], *, final: bool) -> None:
-        """A lease has ended: of every account it has what it spent there, nothing where nothing is said.
+        """A lease has ended: of each account of its parts it has what it spent there, nothing where nothing is said.
 
         ``final``: nothing that it did will come to another amount any more, so it is added to ``base``, once. To say it
         again changes nothing.
         """
-        ...
-
-
-class Epoch(NamedTuple):
-    """Since when what is lent is counted from the ledger anew, and at which server. 0 and "" = never yet."""
-
-    number: int
-    server: str
-
-
-class LeaseSpent(NamedTuple):
-    """What one lease spent on one value of a scope: what was billed, and of open attempts what is held."""
-
-    value: str
-    lease: str
-    amount_nano: int
-    tokens: int
-
-
-class Leases(Protocol):
-    """Under which names nodes spend, where the ledger is (docs/adr/0014-many-nodes.md). All raise StoreError.
-
-    Of a lease that has ended nothing is opened in the ledger any more; what was opened is still settled.
-    """
-
-    async def epoch(self) -> Epoch:
-        """The one that stands."""
-        ...
-
-    async def next_epoch(self, server: str, after: int) -> Epoch:
-        """End all leases and begin the epoch after ``after``; when another node has done that, the one that stands."""
-        ...
-
-    async def begin(self, node: str) -> str:
-        """A new lease of this node."""
-        ...
-
-    async def end(self, lease: str) -> None:
-        """When this returns all that was ever opened under it can be read. To end it again changes nothing."""
-        ...
-
-    async def living(self) -> Mapping[str, str]:
-        """The node of each lease that has not ended."""
-        ...
-
-    async def unsettled(self) -> Mapping[str, str]:
-        """The node of each lease that has ended and was not closed."""
-        ...
-
-    async def close(self, lease: str) -> bool:
-        """Nothing will change any more of what it spent. False, and nothing is done: it lives, or has open attempts."""
-        ...
-
-    async def spent(self, queries: Sequence[PostedQuery], lease: str | None = None) -> Sequence[Sequence[LeaseSpent]]:
-        """As ``Ledger.posted``, by lease, and with what is open; ``lease``: of that one alone."""
         ...
 
 

@@ -13,7 +13,7 @@ import pytest
 from penstock.core.records import LedgerRow
 from penstock.core.usage import Usage
 from penstock.ports import Stores
-from penstock.stores.open import sole_use
+from penstock.stores.lock import StoreLock
 from tests.support.commands import Place
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row
 
@@ -387,9 +387,10 @@ def test_what_still_has_no_price_is_named(spent: Place) -> None:
 
 def test_nothing_is_rerated_while_a_server_has_the_store(spent: Place) -> None:
     """Its budgets would not know: looking is allowed, writing is refused."""
-    with sole_use("sqlite:penstock.db", spent.directory):
-        assert spent.json("spend", "reconcile", "--rerate")["total"]["calls"] == 1
-        spent.run("spend", "reconcile", "--rerate", "--yes", code=1)
+    lock = StoreLock(spent.directory / "penstock.db")
+    assert spent.json("spend", "reconcile", "--rerate")["total"]["calls"] == 1
+    spent.run("spend", "reconcile", "--rerate", "--yes", code=1)
+    lock.release()
     assert "is in use by another server" in spent.errors
     assert rows_of(spent, "ex_4")["attempt"]["charged_nano"] is None
 

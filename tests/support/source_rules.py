@@ -18,7 +18,7 @@ PURE_IMPORTS = frozenset({
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"})
 
-OPTIONAL_EXTRAS: frozenset[str] = frozenset()
+OPTIONAL_EXTRAS: frozenset[str] = frozenset({"asyncpg"})
 """Packages that an extra installs: they alone may be imported inside a function."""
 
 CONSTRUCTOR = re.compile(r"_?[A-Z]\w*")

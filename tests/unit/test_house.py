@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ def _project() -> dict[str, Any]:
 
 
 def _names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[><=~! ]", each)[0] for each in requirements}
+    return {re.split(r"[\[><=~! ]", each)[0] for each in requirements}
 
 
 def _runtime() -> set[str]:
-    return _names(_project()["project"]["dependencies"])
+    project = _project()["project"]
+    return _names([*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())])
 
 
 def _development() -> set[str]:

@@ -60,7 +60,7 @@ class _Found:
 
 async def rerate_ledger(settings: Settings, format_: str, *, yes: bool) -> None:
     """Print what would change, per deployment; with ``yes`` write it. Raises StoreError, also while a server runs."""
-    with sole_use(settings.store, settings.directory) if yes else nullcontext():
+    async with sole_use(settings.store, settings.directory) if yes else nullcontext():
         prices = _TodaysPrices(settings)
         async with open_audit(settings.store, settings.directory, write=False) as store:
             found = await _look(store, settings, prices)

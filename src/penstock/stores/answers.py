@@ -1,7 +1,8 @@
 """The exact cache: an index in memory, a store behind it.
 
-Every entry is in the index, so a key that is not stored is known to be a miss without asking the store. Entries of an
-earlier process are in the index without their bodies, which are fetched when first asked for. Fails open: an answer
+Where one process has the store, every entry is in the index, so a key that is not stored is known to be a miss without
+asking the store; entries of an earlier process are in the index without their bodies, which are fetched when first
+asked for. Where many nodes share it, what the index has not is looked for there. Fails open: an answer
 that cannot be read back whole is a miss, and one that cannot be written is lost at the next start. What is purged is
 forgotten at once, and behind as soon as the store can be written.
 
@@ -46,6 +47,9 @@ class Entry:
 class Backing(Protocol):
     """Where answers outlive the process. Calls take effect in their order."""
 
+    shared: bool
+    """Whether others store there, too."""
+
     def put(self, id_: int, key: bytes, answer: StoredAnswer) -> None:
         """Store behind."""
         ...
@@ -58,12 +62,21 @@ class Backing(Protocol):
         """What is stored; None when it is not there whole."""
         ...
 
+    async def find(self, key: bytes, now: float) -> StoredAnswer | None:
+        """What anybody stored under ``key``; asked only where the store is shared."""
+        ...
+
     async def flush(self) -> None:
         """Return when all that was called before is durable. Raises StoreError."""
         ...
 
-    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
-        """Keep what was purged, None = of every one."""
+    async def purge(
+        self, at: float, model: str | None, tenant: str | None, tag: str | None, deployments: Collection[str]
+    ) -> int:
+        """Keep what was purged, None = of every one; how many others were deleted.
+
+        Returns when that, and all that was called before, is durable. Raises StoreError.
+        """
         ...
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
@@ -78,6 +91,8 @@ class Backing(Protocol):
 class NoBacking:
     """Nothing outlives the process."""
 
+    shared = False
+
     def __init__(self) -> None:
         self._purges: list[Purged] = []
 
@@ -91,13 +106,25 @@ class NoBacking:
         """Nothing is there."""
         return None
 
+    async def find(self, key: bytes, now: float) -> StoredAnswer | None:  # noqa: ARG002 - the port's
+        """Nothing is there."""
+        return None
+
     async def flush(self) -> None:
         """Nothing to do."""
 
-    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
+    async def purge(
+        self,
+        at: float,
+        model: str | None,
+        tenant: str | None,
+        tag: str | None,
+        deployments: Collection[str],  # noqa: ARG002 - the port's
+    ) -> int:
         """Keep it as long as the process."""
         self._purges.append(Purged(self._last[0] + 1, at, model, tenant, tag))
         del self._purges[:-KEPT_PURGES]
+        return 0
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
         """What was purged since."""
@@ -117,12 +144,12 @@ class NoBacking:
 class Answers:
     """The port AnswerCache. For the loop's thread only."""
 
-    def __init__(self, max_bytes: int, backing: Backing, now: Callable[[], float]) -> None:
+    def __init__(self, max_bytes: int, backing: Backing, now: Callable[[], float], first_id: int = 1) -> None:
         """``max_bytes``: of bodies plus ``OVERHEAD_BYTES`` each, in memory and behind alike. ``now``: epoch seconds."""
         self._index: LruIndex[bytes, Entry] = LruIndex(max_bytes)
         self._backing = backing
         self._now = now
-        self._ids = count(1)
+        self._ids = count(first_id)
         self._purged_at = 0.0
         self._stores = self._answers = True
 
@@ -140,10 +167,12 @@ class Answers:
         self._stores = self._answers = True
 
     async def get(self, key: bytes, now: float) -> StoredAnswer | None:
-        """The answer, unless it expired; touches the store only for an entry of an earlier process."""
-        entry = self._index.get(key, now) if self._answers else None
-        if entry is None:
+        """The answer, unless it expired; asks the store for an entry of an earlier process, or of another one."""
+        if not self._answers:
             return None
+        entry = self._index.get(key, now)
+        if entry is None:
+            return await self._found(key, now) if self._backing.shared else None
         return entry.answer or await self._fetched(entry, now)
 
     def put(self, key: bytes, answer: StoredAnswer, asked_at: float | None = None) -> None:
@@ -176,6 +205,13 @@ class Answers:
         A tenant that is an edge stands for all of its own. ``deployments``: ``provider/model``, or ``provider/`` for
         all that it serves; edges of ours, who do not know them, are told to forget the like from anywhere.
         """
+        gone = self.forget(model=model, tenant=tenant, tag=tag, deployments=deployments)
+        return max(gone, await self._backing.purge(self._purged_at, model, tenant, tag, deployments))
+
+    def forget(
+        self, *, model: str | None, tenant: str | None, tag: str | None, deployments: Collection[str] = ()
+    ) -> int:
+        """What a purge does here; how many entries that were."""
         self._purged_at = self._now()
         within = tuple(each for each in deployments if each.endswith("/"))
         gone = self._index.remove_where(
@@ -187,8 +223,6 @@ class Answers:
             )
         )
         self._leave(gone)
-        self._backing.note(self._purged_at, model, tenant, tag)
-        await self._backing.flush()
         return len(gone)
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
@@ -221,6 +255,17 @@ class Answers:
         if answer is None:
             self._leave(self._index.remove(entry.key))
         entry.answer = answer
+        return answer
+
+    async def _found(self, key: bytes, now: float) -> StoredAnswer | None:
+        """What another node stored, held from now on; not what was purged while we looked."""
+        purged_at = self._purged_at
+        answer = await self._backing.find(key, now)
+        held = self._index.get(key, now)
+        if held is not None or answer is None or self._purged_at != purged_at:
+            return None if held is None else held.answer
+        entry = Entry(0, key, answer.model, answer.tenant, answer.tags, answer, deployment=answer.deployment)
+        self._leave(self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at))
         return answer
 
     def _leave(self, gone: Sequence[Entry]) -> None:

@@ -132,7 +132,8 @@ class MemoryRooms:
             return
         self._renewed.pop(lease, None)
         for place, account in self._accounts.items():
-            account.parts.pop(lease, None)
+            if account.parts.pop(lease, None) is None:
+                continue  # it was made after the end, and what was spent is in its base
             amount = spent.get(place, 0)
             if final:
                 account.base += amount

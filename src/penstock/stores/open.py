@@ -1,14 +1,14 @@
-"""From a store URL to stores: ``memory:`` or ``sqlite:PATH``."""
+"""From a store URL to stores: ``memory:``, ``sqlite:PATH`` or ``postgresql://USER@HOST/DATABASE``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError, StoreError
 from penstock.ports import AuditStore, BudgetStore, Clock, KeyStore, LedgerReader, Stores
+from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
 from penstock.stores.location import sqlite_path
@@ -16,6 +16,15 @@ from penstock.stores.lock import StoreLock
 from penstock.stores.memory_budgets import MemoryBudgets
 from penstock.stores.memory_keys import MemoryKeys
 from penstock.stores.memory_ledger import MemoryLedger
+from penstock.stores.postgres import Postgres, connected, is_postgres
+from penstock.stores.postgres_audit import PostgresAudit
+from penstock.stores.postgres_budgets import PostgresBudgets
+from penstock.stores.postgres_keys import PostgresKeys
+from penstock.stores.postgres_ledger_reader import PostgresLedgerReader
+from penstock.stores.postgres_schema import prepare as prepare_postgres
+from penstock.stores.postgres_schema import require_schema
+from penstock.stores.postgres_session import alone
+from penstock.stores.postgres_stores import open_postgres, wrong_currency
 from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
@@ -27,20 +36,7 @@ from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader, book_curren
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_results import SqliteResults
 from penstock.stores.sqlite_writer import SqliteWriter
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a factory is asked for."""
-
-    url: str
-    directory: Path
-    max_answer_bytes: int
-    sync: str
-    on_lost: OnLost
-    clock: Clock
-    currency: str | None
-    inherited: int | None
+from penstock.stores.wanted import Wanted
 
 
 async def open_stores(
@@ -53,25 +49,30 @@ async def open_stores(
     clock: Clock,
     currency: str | None = None,
     inherited: int | None = None,
+    retention_s: float | None = None,
 ) -> Stores:
     """Open, and create where there is none, the store at ``url``; a relative path is relative to ``directory``.
 
     ``max_answer_bytes`` bounds the exact cache; ``sync`` is ``ledger.sync``; ``on_lost`` gets ledger rows that will
     never be written; ``currency`` is that of the amounts to come, None = there will be none; ``inherited`` is the file
-    of a lock that the process before this one shares. Raises StoreError, and ConfigError when the ledger is kept in
-    another currency.
+    of a lock that the process before this one shares; ``retention_s`` is how long a month of the ledger is kept where
+    it has months, None = for ever. Raises StoreError, and ConfigError when the ledger is kept in another currency.
     """
     scheme = url.partition(":")[0]
     if scheme not in _FACTORIES:
         raise StoreError(f"unknown store {url!r}: write {' or '.join(_FORMS)}")
     return await _FACTORIES[scheme](
-        _Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency, inherited)
+        Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency, inherited, retention_s)
     )
 
 
 @asynccontextmanager
 async def open_reader(url: str, directory: Path) -> AsyncIterator[LedgerReader]:
     """The ledger of a store on disk, for questions only: whether a server runs or not. Raises StoreError."""
+    if is_postgres(url):
+        async with _open_pool(url, write=False) as pool:
+            yield PostgresLedgerReader(pool)
+        return
     reader = SqliteReader(sqlite_path(url, directory), "penstock-reports")
     try:
         yield SqliteLedgerReader(reader)
@@ -82,6 +83,10 @@ async def open_reader(url: str, directory: Path) -> AsyncIterator[LedgerReader]:
 @asynccontextmanager
 async def open_keys(url: str, directory: Path, *, write: bool) -> AsyncIterator[KeyStore]:
     """The keys of a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
+    if is_postgres(url):
+        async with _open_pool(url, write=write) as pool:
+            yield PostgresKeys(pool)
+        return
     async with _open_part(url, directory, write=write) as (writer, reader):
         yield SqliteKeys(writer, reader)
 
@@ -89,6 +94,10 @@ async def open_keys(url: str, directory: Path, *, write: bool) -> AsyncIterator[
 @asynccontextmanager
 async def open_budgets(url: str, directory: Path, *, write: bool) -> AsyncIterator[BudgetStore]:
     """The budgets set in a store on disk, without the rest of it; created only to ``write``. Raises StoreError."""
+    if is_postgres(url):
+        async with _open_pool(url, write=write) as pool:
+            yield PostgresBudgets(pool)
+        return
     async with _open_part(url, directory, write=write) as (writer, reader):
         yield SqliteBudgets(writer, reader)
 
@@ -96,13 +105,21 @@ async def open_budgets(url: str, directory: Path, *, write: bool) -> AsyncIterat
 @asynccontextmanager
 async def open_audit(url: str, directory: Path, *, write: bool) -> AsyncIterator[AuditStore]:
     """What reconciling asks and keeps, beside a server or without one; created only to ``write``. Raises StoreError."""
+    if is_postgres(url):
+        async with _open_pool(url, write=write) as pool:
+            yield PostgresAudit(pool)
+        return
     async with _open_part(url, directory, write=write) as (writer, reader):
         yield SqliteAudit(writer, reader)
 
 
-@contextmanager
-def sole_use(url: str, directory: Path) -> Iterator[None]:
+@asynccontextmanager
+async def sole_use(url: str, directory: Path) -> AsyncIterator[None]:
     """No server has the store of that URL, nor gets it meanwhile. Raises StoreError when one has."""
+    if is_postgres(url):
+        async with _open_pool(url, write=False) as pool, alone(pool):
+            yield
+        return
     lock = StoreLock(sqlite_path(url, directory))
     try:
         yield
@@ -126,8 +143,22 @@ async def _open_part(url: str, directory: Path, *, write: bool) -> AsyncIterator
         await reader.close()
 
 
+@asynccontextmanager
+async def _open_pool(url: str, *, write: bool) -> AsyncIterator[Postgres]:
+    """The same in PostgreSQL."""
+    async with connected(url) as pool:
+        if write:
+            await prepare_postgres(pool)
+        else:
+            await require_schema(pool)
+        yield pool
+
+
 async def read_stored_answers(url: str, directory: Path, now: float) -> list[StoredModel]:
     """What the exact cache of a store on disk holds. Raises StoreError."""
+    if is_postgres(url):
+        async with _open_pool(url, write=False) as pool:
+            return await postgres_answers.stored_answers(pool, now)
     reader = SqliteReader(sqlite_path(url, directory), "penstock-reads")
     try:
         return await stored_answers(reader, now)
@@ -135,7 +166,7 @@ async def read_stored_answers(url: str, directory: Path, now: float) -> list[Sto
         await reader.close()
 
 
-async def _open_memory(wanted: _Wanted) -> Stores:
+async def _open_memory(wanted: Wanted) -> Stores:
     ledger, answers, results = (
         MemoryLedger(),
         Answers(wanted.max_answer_bytes, NoBacking(), wanted.clock.now),
@@ -158,7 +189,7 @@ async def _open_memory(wanted: _Wanted) -> Stores:
     )
 
 
-async def _open_sqlite(wanted: _Wanted) -> Stores:
+async def _open_sqlite(wanted: Wanted) -> Stores:
     path = sqlite_path(wanted.url, wanted.directory)
     lock = StoreLock(path, wanted.inherited)
     try:
@@ -201,15 +232,11 @@ async def _open_sqlite(wanted: _Wanted) -> Stores:
     )
 
 
-async def _require_currency(wanted: _Wanted, reads: SqliteReader) -> None:
+async def _require_currency(wanted: Wanted, reads: SqliteReader) -> None:
     """Amounts in two currencies must never stand in one ledger: nobody could add them up."""
     kept = await book_currency(reads)
     if kept and wanted.currency and kept != wanted.currency:
-        mistake = (
-            f"currency: the ledger in {wanted.url} is kept in {kept} and cannot go on in {wanted.currency}; "
-            f"write `currency: {kept}`, or give the new currency a `store` of its own"
-        )
-        raise ConfigError([mistake])
+        raise ConfigError([wrong_currency(wanted.url, kept, wanted.currency)])
 
 
 async def _sweep(answers: Answers, results: MemoryResults | SqliteResults, now: float) -> None:
@@ -218,9 +245,11 @@ async def _sweep(answers: Answers, results: MemoryResults | SqliteResults, now: 
     results.sweep(now)
 
 
-_FACTORIES: Final[Mapping[str, Callable[[_Wanted], Awaitable[Stores]]]] = {
+_FACTORIES: Final[Mapping[str, Callable[[Wanted], Awaitable[Stores]]]] = {
     "memory": _open_memory,
     "sqlite": _open_sqlite,
+    "postgresql": open_postgres,
+    "postgres": open_postgres,
 }
 
-_FORMS: Final = ("memory:", "sqlite:PATH")
+_FORMS: Final = ("memory:", "sqlite:PATH", "postgresql://USER:PASSWORD@HOST/DATABASE")

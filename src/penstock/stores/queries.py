@@ -8,15 +8,15 @@ _MARK: Final = "-- name:"
 
 
 def load_queries(noun: str) -> Mapping[str, str]:
-    """The statements of ``sql/<noun>.sql``: name -> SQL."""
+    """The statements of ``sql/<noun>.sql``: name -> SQL. PostgreSQL's nouns begin with ``postgres/``."""
     text = (resources.files("penstock.stores") / "sql" / f"{noun}.sql").read_text("utf-8")
     blocks = [block.partition("\n") for block in text.split(_MARK)[1:]]
     return {name.strip(): _without_comments(sql) for name, _, sql in blocks}
 
 
-def load_migrations() -> list[tuple[str, str]]:
-    """Every schema change as (file name, script), oldest first."""
-    folder = resources.files("penstock.stores") / "sql" / "migrations"
+def load_migrations(place: str = "migrations") -> list[tuple[str, str]]:
+    """Every schema change in ``sql/<place>`` as (file name, script), oldest first."""
+    folder = resources.files("penstock.stores") / "sql" / place
     files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".sql"))
     return [(name, file.read_text("utf-8")) for name, file in files]
 

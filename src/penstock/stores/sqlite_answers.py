@@ -2,7 +2,7 @@
 
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,6 +33,8 @@ class StoredModel(NamedTuple):
 class SqliteBacking:
     """The port Backing: changes are written in their order, bodies are read one by one."""
 
+    shared = False
+
     def __init__(self, changes: Changes, reader: SqliteReader) -> None:
         self._changes = changes
         self._reader = reader
@@ -62,10 +64,23 @@ class SqliteBacking:
         """Return when all changes are committed. Raises StoreError."""
         await self._changes.flush()
 
-    def note(self, at: float, model: str | None, tenant: str | None, tag: str | None) -> None:
-        """Keep what was purged."""
+    async def find(self, key: bytes, now: float) -> StoredAnswer | None:  # noqa: ARG002 - the port's
+        """The index knows all there is."""
+        return None
+
+    async def purge(
+        self,
+        at: float,
+        model: str | None,
+        tenant: str | None,
+        tag: str | None,
+        deployments: Collection[str],  # noqa: ARG002 - the port's
+    ) -> int:
+        """Keep what was purged; what the index forgot is deleted already."""
         self._changes.add(self._queries["note_purge"], (at, model, tenant, tag))
         self._changes.add(self._queries["trim_purges"], (KEPT_PURGES,))
+        await self.flush()
+        return 0
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
         """What was purged since. Raises StoreError."""

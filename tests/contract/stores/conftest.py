@@ -1,6 +1,6 @@
 """One suite, every store: a fixture per test opens one, and can open it again."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,14 +9,27 @@ from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
 from penstock.ports import Stores
 from penstock.stores.open import open_stores
+from tests.support.postgres_server import database_of, end_shared_server
 
 MAX_ANSWER_BYTES = 1 << 20
+
+POSTGRES = "postgresql:"
+"""The URL of a database for each directory."""
+
+ALL = ["memory:", "sqlite:here/store.db", POSTGRES]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server_ends_with_the_session() -> Iterator[None]:
+    """PostgreSQL is started by the first test that asks for it."""
+    yield
+    end_shared_server()
 
 
 async def opened(url: str, directory: Path, lost: list[tuple[Sequence[LedgerRow], str]]) -> Stores:
     """The stores of ``url``; ``lost`` gets what they give up."""
     return await open_stores(
-        url,
+        database_of(directory) if url == POSTGRES else url,
         directory,
         max_answer_bytes=MAX_ANSWER_BYTES,
         sync="normal",
@@ -25,7 +38,7 @@ async def opened(url: str, directory: Path, lost: list[tuple[Sequence[LedgerRow]
     )
 
 
-@pytest.fixture(params=["memory:", "sqlite:here/store.db"])
+@pytest.fixture(params=ALL)
 async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     """A fresh store of each kind."""
     lost: list[tuple[Sequence[LedgerRow], str]] = []

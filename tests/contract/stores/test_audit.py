@@ -142,8 +142,10 @@ async def test_balances_are_kept_and_the_youngest_comes_back(stores: Stores, aud
 async def test_the_store_is_not_to_be_had_while_a_server_has_it(tmp_path: Path) -> None:
     """Nor may a server start meanwhile."""
     running = await opened("sqlite:store.db", tmp_path, [])
-    with pytest.raises(StoreError, match="stop that one first"), sole_use("sqlite:store.db", tmp_path):
-        pytest.fail("a server runs")
+    with pytest.raises(StoreError, match="stop that one first"):
+        async with sole_use("sqlite:store.db", tmp_path):
+            pytest.fail("a server runs")
     await running.close()
-    with sole_use("sqlite:store.db", tmp_path), pytest.raises(StoreError, match="in use"):
-        await opened("sqlite:store.db", tmp_path, [])
+    async with sole_use("sqlite:store.db", tmp_path):
+        with pytest.raises(StoreError, match="in use"):
+            await opened("sqlite:store.db", tmp_path, [])

@@ -19,7 +19,7 @@ from penstock.errors import StoreError
 from penstock.ports import Posted, PostedQuery, Stores
 from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
-from tests.contract.stores.conftest import opened
+from tests.contract.stores.conftest import POSTGRES, opened
 from tests.support.ledger_model import LedgerModel
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
 
@@ -60,7 +60,7 @@ def exchanges(draw: st.DrawFn, number: int) -> list[LedgerRow]:
 LEDGERS = st.integers(0, 8).flatmap(lambda count: st.tuples(*[exchanges(number) for number in range(count)]))
 
 
-@pytest.mark.parametrize("url", ["memory:", "sqlite:store.db"])
+@pytest.mark.parametrize("url", ["memory:", "sqlite:store.db", POSTGRES])
 def test_posted_equals_the_plain_loop(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """For random ledgers: values, amounts and tokens of every scope are those of the plain loop."""
     directories = iter(range(10**6))

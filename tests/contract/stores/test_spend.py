@@ -17,7 +17,7 @@ from penstock.core.usage import Usage
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow, Stores
 from penstock.stores.spend import GROUPINGS, QUARTER_S
-from tests.contract.stores.conftest import opened
+from tests.contract.stores.conftest import POSTGRES, opened
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row
 
 ZONES = ["UTC", "Asia/Shanghai", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe"]
@@ -119,7 +119,7 @@ def naive_spend(query: SpendQuery, ledger: Sequence[Sequence[LedgerRow]]) -> tup
     return sorted(groups, key=lambda row: row.group), naive_row("total", within)
 
 
-@pytest.mark.parametrize("url", ["memory:", "sqlite:store.db"])
+@pytest.mark.parametrize("url", ["memory:", "sqlite:store.db", POSTGRES])
 def test_spend_equals_the_plain_loop(url: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """For random ledgers: every grouping's groups and total are those of the plain loop, and a partition sums to it."""
     directories = iter(range(10**6))

@@ -94,7 +94,7 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
     assert path.read_text().startswith("buy milk")
 
 
-@pytest.mark.parametrize("url", ["postgresql://x", "sqlite:", "sqlite", "redis:x", ""])
+@pytest.mark.parametrize("url", ["mysql://x", "sqlite:", "sqlite", "redis:x", ""])
 async def test_an_unknown_store_is_refused(tmp_path: Path, url: str) -> None:
     """Only what we can open is opened."""
     with pytest.raises(StoreError, match="write"):

@@ -1,0 +1,313 @@
+"""A PostgreSQL server as a store: few connections, a deadline for every call, and a breaker before them.
+
+The first call that cannot reach the server, or gets no answer in time, opens the breaker: until it is due again all
+others fail at once, so nobody waits for a server that is not there. Then one call finds out. A call that the server
+refuses for its own sake (a broken rule, a value that fits no column) says nothing about the server.
+
+The driver, asyncpg, is the optional extra ``scale``: it is imported when a URL asks for it, here and nowhere else.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from penstock.errors import StoreError, StoreUnreachable
+
+T = TypeVar("T")
+
+DEADLINE_S: Final = 0.9
+"""For every call, and for connecting: two of them, and who waits for a commit knows within 2 s that none comes."""
+
+REPORT_S: Final = 120.0
+"""For questions that nobody waits for but who asked them."""
+
+RETRY_S: Final = 0.5
+"""How long the breaker keeps everyone out before one call finds out."""
+
+_LIVES_S: Final = "2s"
+"""How long the server bears a transaction that says nothing: of a node that was stopped, with its locks."""
+
+NO_SETTINGS: Final[Mapping[str, str]] = {}
+
+SPACE: Final = 0x50454E53
+"""Our advisory locks, in a database that may have others: pairs of this and one of the numbers below."""
+
+MIGRATING: Final = 1
+SERVING: Final = 2
+LEADING: Final = 3
+SUMMING: Final = 4
+EPOCHS: Final = 5
+PURGING: Final = 6
+KEYS: Final = 7
+PARTING: Final = 8
+
+CHANNEL: Final = "penstock"
+"""What nodes listen to; the payload is the topic."""
+
+_LEASES: Final = 0x50454E54 << 32
+"""The lock of a lease is this plus its id, a number of its own kind."""
+
+_NO_CONNECTION: Final = ("08", "57P", "53300", "25P03", "25006")
+"""Beginnings of the server's codes (PostgreSQL, appendix A) that speak of it or of the connection, not of the call."""
+
+_CURES: Final = {
+    "28": "check user and password in `store`, and the server's pg_hba.conf",
+    "3D000": "create the database, or correct its name in `store`",
+    "42501": "give this user the rights to it",
+    "25006": "it only reads, as a replica does: let `store` name the primary",
+    "53100": "free the server's disk",
+    "53300": "raise max_connections, or run fewer nodes",
+}
+
+
+class Connection(Protocol):
+    """What we use of the driver's connection. Every call has the connection's deadline unless it says its own."""
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - theirs
+        """Run; several statements where there are no ``args``."""
+        ...
+
+    async def executemany(self, command: str, args: Sequence[Sequence[Any]]) -> None:
+        """Run for each, in one transaction."""
+        ...
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows."""
+        ...
+
+    async def fetchrow(self, query: str, *args: Any) -> Any:
+        """The first row or None."""
+        ...
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """Its first value or None."""
+        ...
+
+    def transaction(self, *, isolation: str | None = None, readonly: bool = False) -> AbstractAsyncContextManager[Any]:
+        """All or nothing; a savepoint within another."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more."""
+        ...
+
+    def terminate(self) -> None:
+        """Close it without a word."""
+        ...
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - theirs
+        """Say goodbye and close it."""
+        ...
+
+    async def add_listener(self, channel: str, callback: Callable[..., object]) -> None:
+        """LISTEN."""
+        ...
+
+    def add_termination_listener(self, callback: Callable[..., object]) -> None:
+        """Be told of its end."""
+        ...
+
+
+def lease_lock(lease: int) -> int:
+    """The advisory lock of a lease; of 0 too, which never ends."""
+    return _LEASES + lease
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a store URL names PostgreSQL."""
+    return url.startswith(("postgresql:", "postgres:"))
+
+
+def describe(url: str) -> str:
+    """The URL without what is secret in it."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+
+def load_driver() -> Any:
+    """The module asyncpg. Raises StoreError where the extra is not installed."""
+    try:
+        import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415 - an optional extra, without types
+    except ImportError as error:
+        raise StoreError(
+            "a store in PostgreSQL needs the extra `scale`: pip install 'penstock[scale]'", detail=repr(error)
+        ) from error
+    return asyncpg
+
+
+class Postgres:
+    """At most ``size`` connections to one database. For one loop."""
+
+    def __init__(
+        self, url: str, *, size: int = 4, deadline_s: float = DEADLINE_S, settings: Mapping[str, str] = NO_SETTINGS
+    ) -> None:
+        """``settings``: of the server, for these connections. Raises StoreError when the driver is not installed."""
+        self.url = url
+        self.name = describe(url)
+        self._driver = load_driver()
+        self._failures = (self._driver.PostgresError, self._driver.InterfaceError, OSError, TimeoutError, ValueError)
+        self._deadline_s = deadline_s
+        self._settings = settings
+        self._free = asyncio.Semaphore(size)
+        self._idle: deque[Connection] = deque()
+        self._busy: set[Connection] = set()
+        self._shut_until = 0.0
+        self._why = ""
+        self._closed = False
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, anyway: bool = False) -> T:
+        """The result of ``work`` with a connection of its own. ``anyway``: the breaker lets it through.
+
+        Raises StoreUnreachable, StoreError for what the server refuses, and what ``work`` raises.
+        """
+        self._admit(anyway=anyway)
+        async with self._free:
+            with_connection = await self._connected()
+            self._busy.add(with_connection)
+            try:
+                result = await work(with_connection)
+            except self._failures as error:
+                raise self._failed(with_connection, error) from error
+            except BaseException:
+                self._leave(with_connection, whole=False)
+                raise
+            self._leave(with_connection)
+            self._shut_until = 0.0
+            return result
+
+    async def view(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """The result of ``work``, which only reads, in one consistent view."""
+
+        async def read(connection: Connection) -> T:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await work(connection)
+
+        return await self.run(read)
+
+    async def write(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """The result of ``work``, done in one transaction."""
+
+        async def change(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self.run(change)
+
+    async def fetch(self, query: str, *args: Any) -> list[Any]:
+        """All rows of one question."""
+        return await self.run(lambda connection: connection.fetch(query, *args))
+
+    async def fetchval(self, query: str, *args: Any) -> Any:
+        """The first value of one question."""
+        return await self.run(lambda connection: connection.fetchval(query, *args))
+
+    async def connect(self) -> Connection:
+        """A connection outside of the pool, for who keeps it. Raises StoreError."""
+        settings = {
+            "application_name": "penstock",
+            "jit": "off",
+            "idle_in_transaction_session_timeout": _LIVES_S,
+            "tcp_keepalives_idle": "5",
+            "tcp_keepalives_interval": "2",
+            "tcp_keepalives_count": "3",
+            **self._settings,
+        }
+        deadline_s = self._deadline_s
+        try:
+            connection: Connection = await self._driver.connect(
+                self.url, timeout=min(deadline_s, 5.0), command_timeout=deadline_s, server_settings=settings
+            )
+        except self._failures as error:
+            raise self._explained(error) from error
+        return connection
+
+    async def close(self) -> None:
+        """Close every connection; what is under way fails."""
+        self._closed = True
+        for connection in list(self._busy):
+            connection.terminate()
+        while self._idle:
+            connection = self._idle.popleft()
+            try:
+                await connection.close(timeout=1.0)
+            except self._failures:
+                connection.terminate()
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether the breaker keeps callers out."""
+        return self._now() < self._shut_until
+
+    def refuses(self, error: BaseException) -> bool:
+        """Whether the server, or the driver, refuses what it was given rather than failing."""
+        code = getattr(error, "sqlstate", None) or ""
+        return code[:2] in {"22", "23", "54"} or isinstance(
+            error, self._driver.DataError | OverflowError | UnicodeError | TypeError
+        )
+
+    def _admit(self, *, anyway: bool) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+        now = self._now()
+        if self._shut_until and not anyway:
+            if now < self._shut_until:
+                raise StoreUnreachable(f"the store {self.name} cannot be reached: {self._why}")
+            self._shut_until = now + RETRY_S  # this call finds out; the others wait for what it finds
+
+    async def _connected(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        try:
+            return await self.connect()
+        except StoreUnreachable as error:
+            self._shut(error.public)
+            raise
+
+    def _leave(self, connection: Connection, *, whole: bool = True) -> None:
+        self._busy.discard(connection)
+        if whole and not self._closed and not connection.is_closed():
+            self._idle.append(connection)
+        else:
+            connection.terminate()
+
+    def _failed(self, connection: Connection, error: BaseException) -> StoreError:
+        explained = self._explained(error)
+        lost = isinstance(explained, StoreUnreachable)
+        self._leave(connection, whole=not lost)
+        if lost:
+            while self._idle:
+                self._idle.pop().terminate()
+            self._shut(explained.public)
+        return explained
+
+    def _shut(self, why: str) -> None:
+        self._shut_until, self._why = self._now() + RETRY_S, why
+
+    def _explained(self, error: BaseException) -> StoreError:
+        """In words that say what to do. The driver's own never hold the password."""
+        code = getattr(error, "sqlstate", None) or ""
+        cure = next((cure for start, cure in _CURES.items() if code.startswith(start)), "")
+        said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        text = f"the store {self.name} cannot be used: {said}{f'; {cure}' if cure else ''}"
+        lost = code.startswith(_NO_CONNECTION) or (not code and not isinstance(error, ValueError))
+        return (StoreUnreachable if lost else StoreError)(text, detail=repr(error))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+@asynccontextmanager
+async def connected(url: str, *, deadline_s: float = REPORT_S) -> AsyncIterator[Postgres]:
+    """A pool for as long as it is used. Raises StoreError."""
+    pool = Postgres(url, size=2, deadline_s=deadline_s)
+    try:
+        yield pool
+    finally:
+        await pool.close()
