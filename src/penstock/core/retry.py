@@ -15,7 +15,6 @@ Above ``FLOOR`` / (share x ``WINDOW_S``) requests a second (5 at a share of 0.2)
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -100,7 +99,7 @@ class Permit(NamedTuple):
     def give_back(self) -> None:
         """It is not made: another may be."""
         for each in self.counted:
-            with suppress(ValueError):
+            if self.at in each:  # else it is too long ago to count
                 each.remove(self.at)
 
 
