@@ -36,13 +36,17 @@ _NANO: Final = 1e-9
 
 
 class Declared(NamedTuple):
-    """One metric. ``scale`` turns what is kept into what is shown; ``bounds`` make it a histogram."""
+    """One metric. ``scale`` turns what is kept into what is shown; ``bounds`` make it a histogram.
+
+    ``across``: what a gauge of several processes is, ``sum``, ``max`` or ``min``.
+    """
 
     name: str
     text: str
     labels: Labels = ()
     scale: float = 1.0
     bounds: tuple[float, ...] = ()
+    across: str = "sum"
 
     @property
     def kind(self) -> str:
@@ -66,8 +70,8 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_concurrency_limit", "Requests that may be served at once."),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
     Declared("penstock_overruns_total", "Calls that were billed beyond what was held for them.", ("deployment",)),
-    Declared("penstock_centre_up", "0 while a central Penstock cannot be heard.", ("provider",)),
-    Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",)),
+    Declared("penstock_centre_up", "0 while a central Penstock cannot be heard.", ("provider",), across="min"),
+    Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",), across="min"),
     Declared("penstock_deployment_in_flight", "Calls under way.", ("deployment",)),
     Declared("penstock_deployment_limit", "Calls that it may have at once.", ("deployment",)),
     Declared("penstock_cache_lookups_total", "Questions to a cache.", ("cache", "result")),
@@ -75,12 +79,12 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_cache_bytes", "Bytes held.", ("cache",)),
     Declared("penstock_shed_total", "Requests refused to protect the rest.", ("reason",)),
     Declared("penstock_overhead_seconds", "Time spent in the gateway itself.", bounds=_OVERHEAD_S),
-    Declared("penstock_budget_used_ratio", "Posted per limit, of the fullest account.", ("budget",)),
+    Declared("penstock_budget_used_ratio", "Posted per limit, of the fullest account.", ("budget",), across="max"),
     Declared("penstock_budget_alerts_total", "Fractions of a limit that were reached.", ("budget",)),
     Declared("penstock_avoided_total", "What refused requests would have cost.", ("currency",), scale=_NANO),
-    Declared("penstock_ledger_healthy", "0 while the ledger cannot be written."),
+    Declared("penstock_ledger_healthy", "0 while the ledger cannot be written.", across="min"),
     Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
-    Declared("penstock_build_info", "Always 1.", ("version", "python")),
+    Declared("penstock_build_info", "Always 1.", ("version", "python"), across="max"),
 )
 
 SHEDDING: Final = frozenset({"rate_limited", "draining", "ledger_unavailable"})

@@ -1,0 +1,96 @@
+"""Several processes' metrics as those of one."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from penstock.observe.aggregate import ACROSS, Aggregate
+from penstock.observe.metrics import DECLARED
+from tests.support.metrics_text import samples
+
+COUNTER = (
+    '# HELP penstock_shed_total Refused.\n# TYPE penstock_shed_total counter\npenstock_shed_total{{reason="{}"}} {}\n'
+)
+HISTOGRAM = """# HELP penstock_overhead_seconds Inside.
+# TYPE penstock_overhead_seconds histogram
+penstock_overhead_seconds_bucket{{le="0.5"}} {0}
+penstock_overhead_seconds_bucket{{le="+Inf"}} {1}
+penstock_overhead_seconds_count {1}
+penstock_overhead_seconds_sum {2}
+"""
+
+
+def sample(text: str, name: str, **labels: str) -> float:
+    """One value of it."""
+    return samples(text)[name, tuple(sorted(labels.items()))]
+
+
+def _gauge(name: str, value: float) -> str:
+    return f"# HELP {name} What it is.\n# TYPE {name} gauge\n{name} {value}\n"
+
+
+def _of(*texts: str) -> Aggregate:
+    aggregate = Aggregate()
+    for place, text in enumerate(texts):
+        aggregate.take(str(place), text)
+    return aggregate
+
+
+def test_what_is_counted_is_summed() -> None:
+    """Counters by their labels, histograms by their buckets."""
+    aggregate = _of(
+        COUNTER.format("a", 2) + HISTOGRAM.format(1, 2, 0.5), COUNTER.format("a", 3) + HISTOGRAM.format(4, 4, 1)
+    )
+    aggregate.take("2", COUNTER.format("b", 7))
+    text = aggregate.render("012").decode()
+    assert sample(text, "penstock_shed_total", reason="a") == 5
+    assert sample(text, "penstock_shed_total", reason="b") == 7
+    assert sample(text, "penstock_overhead_seconds_bucket", le="0.5") == 5
+    assert sample(text, "penstock_overhead_seconds_count") == 6
+    assert sample(text, "penstock_overhead_seconds_sum") == 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("penstock_active_requests", 5),
+        ("penstock_requests_per_second", 5),
+        ("penstock_budget_used_ratio", 3),
+        ("penstock_ledger_healthy", 2),
+        ("process_start_time_seconds", 2),
+        ("process_resident_memory_bytes", 5),
+    ],
+)
+def test_a_gauge_is_what_is_declared_of_it(name: str, value: float) -> None:
+    """A sum, the most, or the least."""
+    assert sample(_of(_gauge(name, 2), _gauge(name, 3)).render("01").decode(), name) == value
+
+
+def test_no_sum_falls_when_a_process_ends() -> None:
+    """What it has counted stays, though its successor begins at 0; its gauges go with it."""
+    aggregate = _of(COUNTER.format("a", 5) + _gauge("penstock_active_requests", 4), COUNTER.format("a", 1))
+    aggregate.end("0")
+    aggregate.take("2", COUNTER.format("a", 0) + _gauge("penstock_active_requests", 1))
+    text = aggregate.render("12").decode()
+    assert sample(text, "penstock_shed_total", reason="a") == 6
+    assert sample(text, "penstock_active_requests") == 1
+
+
+def test_who_does_not_answer_has_counted_all_the_same() -> None:
+    """Of a process that could not be read now its counters are told as last read, its gauges not at all."""
+    aggregate = _of(COUNTER.format("a", 5) + _gauge("penstock_queue_depth", 9), _gauge("penstock_queue_depth", 1))
+    text = aggregate.render("1").decode()
+    assert sample(text, "penstock_shed_total", reason="a") == 5
+    assert sample(text, "penstock_queue_depth") == 1
+
+
+def test_what_is_rendered_can_be_read() -> None:
+    """The exposition keeps names, types and texts, so that it can be summed again."""
+    text = COUNTER.format("a", 5) + HISTOGRAM.format(1, 2, 0.5) + _gauge("penstock_queue_depth", 9)
+    again = _of(text).render("0").decode()
+    assert [*text_string_to_metric_families(again)] == [*text_string_to_metric_families(text)]
+
+
+def test_every_gauge_has_a_rule_that_is_known() -> None:
+    """A misspelt rule would fail at the scrape."""
+    assert {declared.name for declared in DECLARED if declared.kind == "gauge"} <= ACROSS.keys()
+    assert set(ACROSS.values()) <= {"sum", "max", "min"}
