@@ -84,7 +84,8 @@ def test_the_image_serves_with_the_small_config(image: Path, tmp_path: Path) -> 
     text = text.replace("0.0.0.0:8788", f"127.0.0.1:{gateway.admin_port}")
     gateway.config.write_text(text, "utf-8")
     before, env = _files(image), _environment(image)
-    gateway.start(program=[*DROP_ALL, f"{image}/bin/penstock"], env=env)
+    gateway.program, gateway.env = [*DROP_ALL, f"{image}/bin/penstock"], env
+    gateway.start()
     try:
         alive = [*DROP_ALL, f"{image}/bin/python", "-m", "penstock.cli.alive", str(gateway.admin_port)]
         assert subprocess.run(alive, env=env, check=False).returncode == 0

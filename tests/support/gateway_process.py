@@ -37,6 +37,10 @@ class GatewayProcess:
         self.port, self.admin_port = free_ports()
         self.config = directory / "penstock.yaml"
         self.store = directory / "penstock.db"
+        self.program: Sequence[str] = (PENSTOCK,)
+        """What is run."""
+        self.env: Mapping[str, str] | None = None
+        """None = this process's."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -73,11 +77,11 @@ class GatewayProcess:
 
     # --- the process
 
-    def start(self, *options: str, program: Sequence[str] = (PENSTOCK,), env: Mapping[str, str] | None = None) -> None:
-        """Serve; returns when ``/readyz`` says so. ``program``: what is run; ``env``: None = this process's."""
-        command = [*program, "serve", "-c", str(self.config), *options]
+    def start(self) -> None:
+        """Serve; returns when ``/readyz`` says so."""
+        command = [*self.program, "serve", "-c", str(self.config)]
         with (self.directory / "stderr").open("ab") as stderr:
-            self._process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=env)
+            self._process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=self.env)
         wait_for(self._is_ready)
 
     def stop(self) -> int:

@@ -8,6 +8,8 @@ from penstock.config.load import BUILT_IN
 from penstock.config.settings import Settings
 from penstock.config.units import is_loopback
 
+_SHARED_STORES = frozenset({"postgresql", "postgres"})
+
 
 def refusals_at_start(settings: Settings, live_keys: int) -> list[str]:
     """Sentences; none = start. ``live_keys``: keys in the store that are neither revoked nor expired."""
@@ -25,6 +27,18 @@ def refusals_at_start(settings: Settings, live_keys: int) -> list[str]:
                 "set PENSTOCK_ADMIN_TOKEN, or listen on 127.0.0.1"
             )
     return refusals
+
+
+def refusals_of_workers(settings: Settings) -> list[str]:
+    """Why several processes may not serve by these; none = they may. Each would hold the budgets for itself alone."""
+    scheme = settings.store.partition(":")[0]
+    if scheme in _SHARED_STORES:
+        return []
+    refusal = (
+        f"store: --workers needs a store that several processes may write, and {scheme} has one writer; "
+        "set `store: postgresql://...` and `shared: redis://...`, or serve with one process"
+    )
+    return [refusal]
 
 
 def refusals_at_reload(running: Settings, wanted: Settings, live_keys: int) -> list[str]:

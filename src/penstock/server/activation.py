@@ -7,7 +7,7 @@ socket ends the start, as an address in use does.
 import logging
 import os
 import socket
-from typing import Final
+from typing import Final, Protocol
 
 from penstock.config.settings import Address
 from penstock.server.listener import ListenError
@@ -17,6 +17,14 @@ log = logging.getLogger(__name__)
 FIRST: Final = 3
 """The descriptor of the first."""
 _ANY: Final = {"0.0.0.0", "::"}  # noqa: S104 - compared, not listened on
+
+
+class Given(Protocol):
+    """Sockets that another process has opened."""
+
+    def socket_for(self, address: Address) -> socket.socket | None:
+        """The one for this address, if there is one; once."""
+        ...
 
 
 class Activation:

@@ -21,7 +21,7 @@ from penstock import __version__
 from penstock.config.refusals import refusals_at_start
 from penstock.config.settings import Address, Settings
 from penstock.errors import ConfigError, PenstockError
-from penstock.server.activation import Activation
+from penstock.server.activation import Given
 from penstock.server.gauges import watch
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
@@ -62,7 +62,7 @@ async def serve(
     banner: TextIO | None = None,
     command: Sequence[str] = (),
     predecessor: Predecessor | None = None,
-    activation: Activation | None = None,
+    activation: Given | None = None,
     supervisor: str | None = None,
 ) -> None:
     """Start the gateway and serve until a signal ends it; drain; close the gateway, whatever happened.
@@ -97,7 +97,7 @@ async def serve(
         stops = Stops()
         restarts = Restarts(gateway, planes, command, predecessor, stops)
         last.push_async_callback(restarts.close)
-        with _signals(stops, lambda: _reload(gateway, load_settings), restarts if command else None):
+        with heed(stops, lambda: _reload(gateway, load_settings), restarts if command else None):
             if gateway.stores.lock is not None:
                 gateway.stores.lock.sign()
             Supervisor(supervisor).serving()
@@ -110,7 +110,7 @@ async def serve(
             await _drain(planes.data, gateway.settings.server.drain_s, stops.cut, restarts.successor)
 
 
-def _socket(address: Address, given: Sequence[Predecessor | Activation], last: AsyncExitStack) -> socket.socket:
+def _socket(address: Address, given: Sequence[Given], last: AsyncExitStack) -> socket.socket:
     """Bound: the first that was given for this address, else one of our own."""
     sock = next((sock for each in given if (sock := each.socket_for(address))), None) or bind(address)
     last.callback(sock.close)
@@ -149,10 +149,8 @@ async def _reload(gateway: Gateway, load_settings: Callable[[], Settings]) -> No
 
 
 @contextmanager
-def _signals(
-    stops: Stops, reload: Callable[[], Awaitable[None]], restart: Callable[[], object] | None
-) -> Iterator[None]:
-    """Our own handlers, for as long as the block runs."""
+def heed(stops: Stops, reload: Callable[[], Awaitable[None]], restart: Callable[[], object] | None) -> Iterator[None]:
+    """Our own handlers of signals, for as long as the block runs."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Future[None]] = set()
 

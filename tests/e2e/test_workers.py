@@ -1,0 +1,162 @@
+"""Several processes on one address: served, watched, summed up, replaced and ended together."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.gateway_process import GatewayProcess, wait_for
+from tests.support.metrics_text import samples
+
+PROGRAM = [sys.executable, "-m", "tests.support.gateway_with_workers", "2"]
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.e2e
+
+
+class House(GatewayProcess):
+    """A gateway with two workers."""
+
+    def begin(self) -> None:
+        """Start them all."""
+        self.program, self.env = PROGRAM, {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.start()
+
+    def ask(self, text: str = "hello") -> int:
+        """The status of one question, on a connection of its own."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with closing(connection):
+            body = {"model": "sim-embed", "input": text}
+            connection.request("POST", "/v1/embeddings", json.dumps(body), {"content-type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            return response.status
+
+    def workers(self) -> set[int]:
+        """Their processes."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
+        return {int(pid) for pid in children.split()}
+
+    def ready(self) -> Any:
+        """How many are ready."""
+        return json.loads(self.admin("/readyz")[1])["workers"]["ready"]
+
+    def answered(self) -> float:
+        """How many requests ended, by ``/metrics``."""
+        found = samples(self.metrics())
+        return sum(value for (name, _), value in found.items() if name == "penstock_requests_total")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Serving, and ended by SIGTERM with 0 unless the test has ended it."""
+    house = House(tmp_path)
+    house.configure(store="memory:")
+    house.begin()
+    try:
+        yield house
+        assert house.stop() == 0, house.stderr
+        assert "Traceback" not in house.stderr
+    finally:
+        house.kill()
+
+
+def test_both_serve_and_are_told_as_one(house: House) -> None:
+    """Each answers, and the metrics are those of both, with each of them told once."""
+    assert len(house.workers()) == 2
+    assert house.ready() == 2
+    assert {house.ask(str(place)) for place in range(8)} == {200}
+    assert house.answered() == 8
+    found = samples(house.metrics())
+    assert found["penstock_ledger_healthy", ()] == 1
+    assert found["penstock_concurrency_limit", ()] == 2 * 512
+
+
+def test_who_dies_is_replaced_and_what_it_counted_stays(house: House) -> None:
+    """The other one serves meanwhile; a new one comes, and no sum falls."""
+    assert {house.ask(str(place)) for place in range(4)} == {200}
+    assert house.answered() == 4
+    killed = min(house.workers())
+    os.kill(killed, signal.SIGKILL)
+    assert {house.ask(str(place)) for place in range(4)} == {200}
+    wait_for(lambda: house.ready() == 2 and killed not in house.workers(), "another worker")
+    assert house.answered() == 8
+    assert "a worker has ended" in house.stderr
+
+
+def test_one_after_the_other_is_replaced_and_nobody_is_refused(house: House) -> None:
+    """SIGUSR2: other processes serve then, and every question was answered."""
+    before, statuses = house.workers(), set[int]()
+    house.signal(signal.SIGUSR2)
+
+    def replaced() -> bool:
+        statuses.add(house.ask())
+        return not (house.workers() & before) and len(house.workers()) == 2
+
+    wait_for(replaced, "the new workers")
+    assert statuses == {200}
+    wait_for(lambda: 'the workers are replaced"' in house.stderr, "the last word")
+    assert house.answered() > 0
+
+
+@pytest.mark.parametrize("way", ["signal", "admin"])
+def test_a_reload_reaches_each(house: House, way: str) -> None:
+    """SIGHUP and the admin API: every worker serves by the new config."""
+    document = yaml.safe_load(house.config.read_text("utf-8"))
+    house.config.write_text(yaml.safe_dump({**document, "limits": {"max_concurrency": 100}}), "utf-8")
+    if way == "signal":
+        house.signal(signal.SIGHUP)
+    else:
+        assert house.admin("/admin/reload", "POST")[0] == 200
+    wait_for(lambda: samples(house.metrics())["penstock_concurrency_limit", ()] == 2 * 100, "both")
+
+
+def test_admin_questions_go_through_with_their_token(house: House) -> None:
+    """A worker answers, and refuses who has no token; a path that is nowhere is said to be so."""
+    assert house.admin("/admin/keys")[0] == 200
+    assert house.admin("/admin/keys", token="another")[0] == 401
+    assert house.admin("/admin/reload", "POST", token="another")[0] == 401
+    assert house.admin("/nowhere?a=b")[0] == 404
+    assert house.admin("/healthz") == (200, '{"status":"ok"}')
+
+
+def test_workers_do_not_outlive_their_parent(tmp_path: Path) -> None:
+    """Killed as it is, it leaves nobody behind."""
+    house = House(tmp_path)
+    house.configure(store="memory:")
+    house.begin()
+    workers = house.workers()
+    house.kill()
+    wait_for(lambda: not any(_lives(pid) for pid in workers), "their end")
+
+
+def _lives(pid: int) -> bool:
+    with suppress(OSError):
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii")
+    return False
+
+
+def test_a_worker_that_cannot_start_ends_the_start(tmp_path: Path) -> None:
+    """What it refuses is said once by each, and its exit code is the parent's."""
+    house = House(tmp_path)
+    house.configure(store="memory:", server={"listen": f"0.0.0.0:{house.port}"})
+    with pytest.raises(AssertionError, match=r"it ended with 2(.|\n)*there is no key yet"):
+        house.begin()
+
+
+def test_a_store_with_one_writer_is_refused(tmp_path: Path) -> None:
+    """`--workers` says what it needs, and starts nothing."""
+    house = House(tmp_path)
+    house.configure()
+    house.command("serve", "--workers", "2", code=2)
+    with pytest.raises(AssertionError, match=r"postgresql://(.|\n)*redis://"):
+        house.command("serve", "--workers", "2")
+    assert not house.store.exists()
