@@ -208,12 +208,8 @@ class AdaptiveLimit:
         self._call_s: float | None = None
         self._borne = inf
         self._borne_at = -inf
-
-    @property
-    def limit(self) -> int:
+        self.limit = most
         """Calls in flight that it bears."""
-        reach = max(float(ALWAYS_TRIED), self._sense.reach * self._borne)
-        return int(min(max(min(self._limit, reach), self.least), self.most))
 
     def allows(self, in_flight: int) -> bool:
         """Whether one more may be sent beside those."""
@@ -333,6 +329,7 @@ class AdaptiveLimit:
         """So many were in flight, and none waited."""
         faded = self._borne * 0.5 ** ((now - self._borne_at) / FORGET_S) if self._borne < inf else 0.0
         self._borne, self._borne_at = max(faded, in_flight), now
+        self._relimit()
 
     def _cut(self, in_flight: int, wait_s: float, bears: float, now: float) -> None:
         """Take the queue out of flight, unless a smaller number has shown that it is none."""
@@ -352,6 +349,12 @@ class AdaptiveLimit:
     def _set(self, limit: float, now: float) -> None:
         self._limit = min(max(limit, float(self.least)), float(self.most))
         self._changed_at = now
+        self._relimit()
+
+    def _relimit(self) -> None:
+        """What is not above the reach of what was borne."""
+        reach = max(float(ALWAYS_TRIED), self._sense.reach * self._borne)
+        self.limit = int(min(max(min(self._limit, reach), self.least), self.most))
 
 
 HEARD_S: Final = 30.0

@@ -48,6 +48,7 @@ class Route:
             raise NotCached("no stored answer for this request, and Cache-Control says only-if-cached")
         if self._fleet.has_lines and self._fleet.must_wait(self._able(exchange)):
             await self._wait(exchange)
+        self._sit_alone(exchange)
         while exchange.seat is None:
             exchange.plan = plan = self.plan(exchange)
             if plan.candidates:
@@ -59,6 +60,13 @@ class Route:
             else:
                 raise self._nobody(exchange, plan)
         return None
+
+    def _sit_alone(self, exchange: Exchange) -> None:
+        """Where there is one deployment nothing is to be ordered: who gets a seat there has its plan."""
+        deployments = exchange.model.deployments
+        if len(deployments) == 1 and not self._mismatch(exchange)(deployments[0]):
+            exchange.plan = Plan(deployments)
+            exchange.seat = self._fleet.take(deployments[0], deployments)
 
     def leave(self, exchange: Exchange) -> None:
         """Give the seat back, if no call was made from it."""
