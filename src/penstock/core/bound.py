@@ -54,6 +54,8 @@ def cap_fields(dialect: str, fields: Mapping[str, Any], usual: str) -> tuple[str
 
 def choices(fields: Mapping[str, Any]) -> int:
     """How many answers are generated, whether or not all are returned."""
+    if "n" not in fields and "best_of" not in fields:
+        return 1
     numbers = [value for name in ("n", "best_of") if isinstance(value := fields.get(name), int)]
     return max([1, *numbers])
 

@@ -14,12 +14,13 @@ from penstock.core.usage import NO_USAGE, Usage
 
 MOST: Final = 10**9
 """No call uses more tokens."""
+_NUMBERS: Final = (int, float)
 
 
 def chat_usage(body: Mapping[str, Any]) -> Usage | None:
     """What a chat, completions or embeddings body or chunk carries."""
     usage = body.get("usage")
-    if not isinstance(usage, dict) or _impossible(usage, "prompt_tokens", "completion_tokens"):
+    if not isinstance(usage, dict) or _impossible(usage, "prompt_tokens") or _impossible(usage, "completion_tokens"):
         return None
     prompt_details = _object(usage, "prompt_tokens_details")
     hit = max(_count(usage, "prompt_cache_hit_tokens"), _count(prompt_details, "cached_tokens"))
@@ -42,7 +43,7 @@ def messages_usage(body: Mapping[str, Any], before: Usage | None) -> Usage | Non
     usage = body.get("usage")
     if not isinstance(usage, dict):
         usage = _object(body, "message").get("usage")
-    if not isinstance(usage, dict) or _impossible(usage, "input_tokens", "output_tokens"):
+    if not isinstance(usage, dict) or _impossible(usage, "input_tokens") or _impossible(usage, "output_tokens"):
         return before
     known = before or NO_USAGE
     prompt = _told(usage, "input_tokens"), _told(usage, "cache_read_input_tokens"), _written(usage)
@@ -61,9 +62,10 @@ def _written(usage: Mapping[str, Any]) -> int | None:
     return sum(_count(parts, name) for name in parts)
 
 
-def _impossible(usage: Mapping[str, Any], *names: str) -> bool:
-    """Whether one of these counts is none that a call can have."""
-    return any(isinstance(count := usage.get(name), int | float) and not 0 <= count <= MOST for name in names)
+def _impossible(usage: Mapping[str, Any], name: str) -> bool:
+    """Whether a count is none that a call can have."""
+    count = usage.get(name)
+    return isinstance(count, _NUMBERS) and not 0 <= count <= MOST
 
 
 def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -80,6 +82,6 @@ def _told(body: Mapping[str, Any], name: str) -> int | None:
     value = body.get(name)
     if type(value) is int and 0 <= value <= MOST:  # the one case that is not a mistake, and not a bool
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         return None
     return int(min(max(0, value), MOST))  # in this order a NaN loses

@@ -45,7 +45,7 @@ def capacity_cut(dialect: str, body: Any) -> bool:
     said = _object(body)
     if dialect == "messages":
         return bool({**said, **_object(said.get("delta"))}.get("stop_reason") == CAPACITY)
-    return any(choice.get("finish_reason") == CAPACITY for choice in _objects(said.get("choices")))
+    return CAPACITY in [choice.get("finish_reason") for choice in _objects(said.get("choices"))]
 
 
 def is_void(dialect: str, whole: Mapping[str, Any]) -> bool:
@@ -93,12 +93,19 @@ def is_usage_only(dialect: str, body: Any) -> bool:
 
 def _judge(parts: list[tuple[Any, bool]]) -> str:
     """The verdict on (reason it ended, whether it says anything) of every choice: the worst one."""
-    reasons = [reason for reason, _ in parts]
-    if any(isinstance(reason, str) and reason in _FILTERED for reason in reasons):
-        return FILTERED
-    if not all(isinstance(reason, str) and reason in _ENDS for reason in reasons):
+    verdicts = [_judge_one(*part) for part in parts]
+    for worst in (FILTERED, UNFINISHED, EMPTY):
+        if worst in verdicts:
+            return worst
+    return COMPLETE if verdicts else EMPTY
+
+
+def _judge_one(reason: Any, says: Any) -> str:
+    if not isinstance(reason, str):
         return UNFINISHED
-    return COMPLETE if parts and all(says for _, says in parts) else EMPTY
+    if reason in _ENDS:
+        return COMPLETE if says else EMPTY
+    return FILTERED if reason in _FILTERED else UNFINISHED
 
 
 def _choice(choice: Mapping[str, Any]) -> tuple[Any, bool]:
