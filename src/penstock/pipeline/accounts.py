@@ -45,6 +45,7 @@ class Accounts:
         self._book = book
         self._fx = {currency: Decimal(1), **fx}
         self._flat: dict[str, Rates] = {}
+        self._dearest: dict[str, Rates] = {}
         self._unpriced: set[str] = set()
         self._offered = offered or {}
         self._elsewhere = Charge(0, currency, 0, "1"), AT_THE_CENTRE
@@ -94,7 +95,10 @@ class Accounts:
     def _bound(self, deployment: DeploymentSettings, prompt_tokens: int, since: float, until: float) -> Rates:
         provider = deployment.provider
         if provider.prices is not None:
-            return dearest([self._configured(provider, provider.prices)])
+            rates = self._dearest.get(provider.name)
+            if rates is None:
+                rates = self._dearest[provider.name] = dearest([self._configured(provider, provider.prices)])
+            return rates
         names = provider.price_book, deployment.model, provider.currency
         return self._book.bound(*names, since=since, until=until, prompt_tokens=prompt_tokens)
 

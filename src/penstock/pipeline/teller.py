@@ -263,5 +263,7 @@ class Teller:
 
     def _learn(self, exchange: Exchange, row: AttemptRow) -> None:
         if row.outcome == "ok" and not row.estimated:
-            known = self._calibrations.setdefault(row.deployment, Calibration())
+            known = self._calibrations.get(row.deployment)
+            if known is None:
+                known = self._calibrations[row.deployment] = Calibration()
             known.observe(len(exchange.raw), row.usage.prompt, row.usage.output // choices(exchange.fields))
