@@ -271,7 +271,8 @@ class Call:
         progress, progressed, when = 0.0, True, total_at
         try:
             while fold is not None and not fold.done:
-                await self._settlement.note_usage()
+                if fold.finished:
+                    await self._settlement.note_usage()
                 if batch:
                     yield batch
                 since = monotonic()

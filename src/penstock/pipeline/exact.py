@@ -40,7 +40,7 @@ class Exact:
                 for key in (self._sharing.better_key(exchange), self._sharing.key(exchange)):
                     stored = None if key is None else await self._answers.get(key, now)
                     if stored is not None and self._fresh(stored, exchange, now):
-                        return self._serve(exchange, stored)
+                        return self._serve(exchange, stored, now)
         return None
 
     async def rescue(self, exchange: Exchange) -> Reply | None:
@@ -53,7 +53,7 @@ class Exact:
         if stored is None or (directive.max_age_s is not None and now - stored.stored_at > directive.max_age_s):
             return None
         exchange.degraded = ("stale", *exchange.degraded)
-        return self._serve(exchange, stored)
+        return self._serve(exchange, stored, now)
 
     def leave(self, exchange: Exchange) -> None:
         """Store what ``attempt`` finished."""
@@ -98,8 +98,8 @@ class Exact:
         exchange.degraded = ("stale", *exchange.degraded)
         return True
 
-    def _serve(self, exchange: Exchange, stored: StoredAnswer) -> Reply:
-        exchange.cache, exchange.age_s = "exact", max(0.0, self._clock.now() - stored.stored_at)
+    def _serve(self, exchange: Exchange, stored: StoredAnswer, now: float) -> Reply:
+        exchange.cache, exchange.age_s = "exact", max(0.0, now - stored.stored_at)
         exchange.served_by = stored.deployment
         exchange.usage = stored.usage
         exchange.estimated = stored.estimated

@@ -73,8 +73,8 @@ class Record:
         outcome, status = ("ok", 200) if error is None else (error.kind, self._status_of(error))
         row = exchange_row(exchange, self._accounts.currency, outcome=outcome, status=status, now=now)
         if self._is_kept(exchange):
-            made = {attempt.id for attempt in exchange.attempts}  # their shares stand beside them already
-            self._ledger.append([row, *(share for share in exchange.shares if share.attempt_id not in made)])
+            made = [attempt.id for attempt in exchange.attempts]  # their shares stand beside them already
+            self._ledger.append([row, *[share for share in exchange.shares if share.attempt_id not in made]])
         self._meter.observe(row, exchange.attempts, exchange.shares)
 
     def _is_kept(self, exchange: Exchange) -> bool:

@@ -119,8 +119,8 @@ class Settlement:
         self._exchange.waited_s += self._clock.monotonic() - since
 
     async def note_usage(self) -> None:
-        """Where the answer's usage is here before its end: were it cut now, it would be charged just that."""
-        usage = self._reported() if self.fold is not None and self.fold.finished else None
+        """Where a finished answer's usage is here before its end: were it cut now, it would be charged just that."""
+        usage = self._reported()
         if usage is None or usage == self._noted:
             return
         self._noted = usage
