@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -31,11 +32,18 @@ class House(GatewayProcess):
         self.start()
 
     def ask(self, text: str = "hello") -> int:
-        """The status of one question, on a connection of its own."""
+        """The status of a question that is soon answered."""
+        return self._post("/v1/embeddings", {"model": "sim-embed", "input": text})
+
+    def chat(self) -> int:
+        """The status of one that takes a second."""
+        return self._post("/v1/chat/completions", {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]})
+
+    def _post(self, path: str, body: dict[str, Any]) -> int:
+        """On a connection of its own."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         with closing(connection):
-            body = {"model": "sim-embed", "input": text}
-            connection.request("POST", "/v1/embeddings", json.dumps(body), {"content-type": "application/json"})
+            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
             response = connection.getresponse()
             response.read()
             return response.status
@@ -105,6 +113,19 @@ def test_one_after_the_other_is_replaced_and_nobody_is_refused(house: House) -> 
     assert statuses == {200}
     wait_for(lambda: 'the workers are replaced"' in house.stderr, "the last word")
     assert house.answered() > 0
+
+
+def test_what_is_under_way_is_answered_before_the_end(house: House) -> None:
+    """SIGTERM: a question that a worker has begun is answered, nobody else is let in, and all end with 0."""
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(house.chat)
+        wait_for(lambda: samples(house.metrics())["penstock_active_requests", ()] == 1, "the question")
+        house.signal(signal.SIGTERM)
+        wait_for(lambda: house.admin("/readyz")[0] == 503, "the drain")
+        assert asked.result(20) == 200
+    assert house.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        house.ask()
 
 
 @pytest.mark.parametrize("way", ["signal", "admin"])

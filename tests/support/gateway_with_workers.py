@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import click
+import uvloop
 
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
@@ -30,7 +31,8 @@ def main(count: int, arguments: list[str]) -> int:
     command = [PENSTOCK, *arguments]
     serving = serve_workers(load_settings(), count, command, clock=SystemClock(), load_settings=load_settings)
     try:
-        asyncio.run(serving)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serving)
     except WorkerFailed as error:
         click.echo(error.public, err=True)
         return error.code

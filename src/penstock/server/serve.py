@@ -39,6 +39,9 @@ MAX_NAMED_MODELS: Final = 12
 GC_THRESHOLDS: Final = (20_000, 20, 100)
 """Fewer collections than by default: a request leaves few cycles, and what was there at the start is frozen."""
 
+SIMULATED: Final = "  SIMULATED: no provider is configured, answers are made up; set DEEPSEEK_API_KEY to get real ones"
+"""What the start says then."""
+
 
 class Stops:
     """The signals that end the process: the first drains, the second cuts."""
@@ -193,9 +196,7 @@ def describe_start(gateway: Gateway, data: Listener, admin: Listener) -> str:
         f"  models    {_name_models(settings)}",
     ]
     if settings.simulated:
-        lines.append(
-            "  SIMULATED: no provider is configured, answers are made up; set DEEPSEEK_API_KEY to get real ones"
-        )
+        lines.append(SIMULATED)
     if gateway.keyring.open:
         lines.append(
             "  OPEN: no key exists, so any key is accepted, from this machine only; `penstock keys create NAME`"

@@ -5,7 +5,6 @@ other; this process stays what it is. If it dies, its workers drain and end.
 """
 
 import asyncio
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from penstock.server.activation import Given
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind
 from penstock.server.planes import ADMIN_BOUNDS
-from penstock.server.serve import ADMIN_DRAIN_S, Stops, heed
+from penstock.server.serve import ADMIN_DRAIN_S, SIMULATED, Stops, heed
 from penstock.server.supervisor import Supervisor
 from penstock.server.workers import Workers
 from penstock.server.workers_api import WorkersApi, workers_app
@@ -60,7 +59,7 @@ async def serve_workers(
         last.push_async_callback(listener.drain, ADMIN_DRAIN_S)
 
         async def reload() -> None:
-            workers.signal(signal.SIGHUP)
+            workers.reload()
             await api.adopt()
 
         with heed(stops, reload, workers.roll):
@@ -111,4 +110,6 @@ def _describe(settings: Settings, data: socket.socket, admin: Listener, count: i
         f"  config    {settings.source}",
         f"  workers   {count}",
     ]
+    if settings.simulated:
+        lines.append(SIMULATED)
     return "\n".join([*lines, *[f"  warning: {warning}" for warning in settings.warnings], ""])

@@ -53,6 +53,7 @@ class Workers:
         self._data = data
         self._on_end = on_end
         self._started = 0
+        self._reloads = 0
         self._places: list[Worker] = []
         self._all: set[Worker] = set()
         self._keeping: list[asyncio.Task[None]] = []
@@ -80,10 +81,11 @@ class Workers:
             raise
         self._keeping = [asyncio.create_task(self._keep(place), name=f"keep {place}") for place in range(self.count)]
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send one to each."""
+    def reload(self) -> None:
+        """Have each read the config anew; one that only starts is told when it serves, for it may have read the old."""
+        self._reloads += 1
         for worker in self.living:
-            worker.signal(number)
+            worker.signal(signal.SIGHUP)
 
     def roll(self) -> None:
         """Replace one after the other, unless that is under way."""
@@ -118,6 +120,7 @@ class Workers:
 
     async def _served(self, worker: Worker) -> None:
         """Return when it serves. Raises WorkerFailed."""
+        reloads = self._reloads
         until = self._clock.monotonic() + START_WITHIN_S
         while not await worker.is_ready():
             if worker.exit.done():
@@ -125,6 +128,8 @@ class Workers:
             if self._clock.monotonic() > until:
                 raise PenstockError(f"worker {worker.name} is not ready after {START_WITHIN_S:g} s")
             await self._clock.sleep(LOOK_S)
+        if reloads != self._reloads:
+            worker.signal(signal.SIGHUP)
 
     async def _keep(self, place: int) -> None:
         failures = 0
@@ -139,13 +144,23 @@ class Workers:
             log.error("a worker has ended; another is started", extra={"exit_code": code, "in_s": pause_s})
             await self._clock.sleep(pause_s)
             if self._places[place] is worker:
-                self._refill(place)
+                await self._refill(place)
 
-    def _refill(self, place: int) -> None:
+    async def _refill(self, place: int) -> None:
+        """Return when another serves there, or has failed to: ``_keep`` sees its end."""
         try:
-            self._places[place] = self._start()
+            worker = self._start()
         except PenstockError as error:
             log.error("%s", error.public)  # noqa: TRY400 - no traceback: the system refused, and it is tried again
+            return
+        self._places[place] = worker
+        try:
+            await self._served(worker)
+        except WorkerFailed:
+            return
+        except PenstockError as error:
+            log.error("%s", error.public)  # noqa: TRY400 - no traceback: it says itself what it waits for
+            worker.leave()
 
     async def _roll(self) -> None:
         log.info("the workers are replaced, one after the other")

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.config.settings import Settings
-from penstock.errors import BodyTooLarge, ConfigError, PenstockError
+from penstock.errors import BodyTooLarge, ConfigError, Draining, PenstockError
 from penstock.observe.aggregate import Aggregate
 from penstock.observe.metrics import CONTENT_TYPE
 from penstock.server.documents import MAX_BODY_BYTES
@@ -108,10 +108,10 @@ class WorkersApi:
         return _response(await _ask((await self._ready())[0], request, body))
 
     async def _ready(self) -> list[Worker]:
-        """Raises PenstockError when there is none."""
+        """Raises Draining when there is none."""
         ready = await self._workers.ready()
         if not ready:
-            raise PenstockError("no worker is ready")
+            raise Draining("no worker takes requests now")
         return ready
 
 
