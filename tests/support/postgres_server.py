@@ -74,6 +74,11 @@ class PostgresServer:
         """The store URL of a database. ``credentials``: ``user`` or ``user:password``."""
         return f"postgresql://{credentials}@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def serves(self) -> bool:
+        """Whether it was started, and not killed since."""
+        return self._process is not None
+
     def start(self, *settings: str) -> None:
         """Serve; return when it does."""
         options = [each for setting in (*_SETTINGS, f"port={self.port}", *settings) for each in ("-c", setting)]

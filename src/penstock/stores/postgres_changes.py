@@ -76,8 +76,9 @@ class PostgresChanges:
         try:
             while self._writing or self._waiting:
                 await self._write()
-        except StoreError as failure:
-            error = failure
+        except Exception as failure:  # noqa: BLE001 - who waits is told, whatever it is
+            unforeseen = StoreError(f"the store cannot be written: {failure}", detail=repr(failure))
+            error = failure if isinstance(failure, StoreError) else unforeseen
         for done in asked:
             if not done.done():
                 done.set_result(None) if error is None else done.set_exception(error)

@@ -81,7 +81,7 @@ class PostgresLedger:
         """Numbers of groups that were to open something, and were refused."""
         self._asked: list[asyncio.Future[None]] = []
         self._drained: list[asyncio.Future[None]] = []
-        self._healthy = True
+        self._healthy = self._fenced = True
         self._late_rows = 0
         self._turns = Turns(self._turn, "ledger", interval_s)
 
@@ -89,6 +89,11 @@ class PostgresLedger:
     def healthy(self) -> bool:
         """False from the first write that neither the server nor the spool took to the next that succeeds."""
         return self._healthy
+
+    @property
+    def fenced(self) -> bool:
+        """Whether what is opened now is asked of the server: the last rows went there, and not to the spool."""
+        return self._fenced
 
     @property
     def spooled_bytes(self) -> int:
@@ -165,6 +170,9 @@ class PostgresLedger:
         except StoreError as failure:
             error = failure
             self._fail(failure)
+        except Exception as failure:
+            log.exception("rows could not be written in a way that nobody foresaw; it is tried again")
+            error = StoreError(f"the ledger cannot be written: {failure}", detail=repr(failure))
         _tell(asked, error)
         return await self._drain(error) and error is None
 
@@ -197,10 +205,12 @@ class PostgresLedger:
             await self._send()
         except StoreError as error:
             begins = not self._spool.waits
+            self._fenced = False
             await self._keep(error)
             if begins:
                 _say_spooling(error)
             return True
+        self._fenced = True
         return False
 
     async def _send(self) -> None:
@@ -281,8 +291,9 @@ class PostgresLedger:
         asked, self._drained = self._drained, []
         try:
             more = await self._drain_some()
-        except StoreError as failure:
-            _tell(asked, error or failure)
+        except Exception as failure:  # noqa: BLE001 - who waits is told, whatever it is
+            unforeseen = StoreError(f"the spool cannot be drained: {failure}", detail=repr(failure))
+            _tell(asked, error or (failure if isinstance(failure, StoreError) else unforeseen))
             return False
         if more:
             self._drained += asked

@@ -14,6 +14,7 @@ from typing import Any, Final
 from penstock.errors import StoreError
 from penstock.stores.postgres import CHANNEL, LEADING, RETRY_S, SERVING, SPACE, Connection, Postgres
 from penstock.stores.queries import load_queries
+from penstock.stores.turns import pause
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class PostgresSignals:
             try:
                 await self._open()
             except StoreError:
-                await _later(RETRY_S)
+                await pause(RETRY_S)
             else:
                 self._tell(EVERYTHING)
 
@@ -129,13 +130,3 @@ async def alone(pool: Postgres) -> AsyncIterator[None]:
         yield
     finally:
         session.terminate()
-
-
-async def _later(seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    timer = loop.call_later(seconds, done.set_result, None)
-    try:
-        await done
-    finally:
-        timer.cancel()

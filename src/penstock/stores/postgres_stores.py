@@ -12,7 +12,7 @@ from typing import Final
 from penstock.errors import ConfigError, PenstockError
 from penstock.ports import Stores
 from penstock.stores.answers import Answers
-from penstock.stores.postgres import REPORT_S, Connection, Postgres, describe
+from penstock.stores.postgres import REPORT_S, REPORTING, Connection, Postgres, describe
 from penstock.stores.postgres_answers import PostgresBacking, first_id
 from penstock.stores.postgres_budgets import PostgresBudgets
 from penstock.stores.postgres_changes import PostgresChanges
@@ -52,7 +52,7 @@ class _Pools:
             changing=Postgres(url, size=1),
             asking=Postgres(url, size=3),
             leasing=Postgres(url, size=2, deadline_s=PATIENT_S),
-            reporting=Postgres(url, size=2, deadline_s=REPORT_S),
+            reporting=Postgres(url, size=2, deadline_s=REPORT_S, settings=REPORTING),
         )
 
     async def close(self) -> None:

@@ -77,3 +77,14 @@ class Turns:
         self._backoff_s = 0.0 if done else min(longest, max(first, 2 * self._backoff_s))
         if not done and self._timer is None:
             self._timer = self._loop.call_later(self._backoff_s, self._rung.set)
+
+
+async def pause(seconds: float) -> None:
+    """Let others run for that long, by the loop's own clock: between tries that no request waits for."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    timer = loop.call_later(seconds, done.set_result, None)
+    try:
+        await done
+    finally:
+        timer.cancel()

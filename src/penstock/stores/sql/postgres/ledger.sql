@@ -4,7 +4,7 @@
 --
 -- What opens something is written only while its lease lives ($64; 0 = it needs none, and $66: it was let through before); what is
 -- there goes on being written. The answer says what was refused. Quarters of an hour into which something is written $65
--- seconds late are not summed up any more (see sums.sql).
+-- seconds late are not summed up any more (see sums.sql). What is looked up is looked up by key: a join would read all of a table.
 -- name: write
 WITH given_exchanges AS (
     SELECT * FROM unnest(
@@ -42,13 +42,13 @@ fence AS (
 ),
 refused_exchanges AS (
     SELECT id FROM given_exchanges AS g WHERE outcome = 'open' AND NOT ($66::bool OR (SELECT lives FROM fence))
-        AND NOT EXISTS (SELECT 1 FROM exchanges AS e WHERE e.month = g.month AND e.id = g.id)
+        AND (SELECT 1 FROM exchanges AS e WHERE e.month = g.month AND e.id = g.id) IS NULL
 ),
 refused_attempts AS (
     SELECT id FROM given_attempts AS g WHERE outcome = 'open' AND NOT ($66::bool OR (SELECT lives FROM fence))
-        AND NOT EXISTS (
+        AND (
             SELECT 1 FROM attempts AS a WHERE a.month = g.month AND a.exchange_id = g.exchange_id AND a.id = g.id
-        )
+        ) IS NULL
 ),
 exchanges_written AS (
     INSERT INTO exchanges (
@@ -144,7 +144,8 @@ late AS (
         UNION ALL
         SELECT started_at FROM given_attempts
         UNION ALL
-        SELECT at FROM given_attempts AS g JOIN exchanges AS e ON e.month = g.month AND e.id = g.exchange_id
+        SELECT (SELECT e.at FROM exchanges AS e WHERE e.month = g.month AND e.id = g.exchange_id)
+        FROM given_attempts AS g
         WHERE g.started_at < extract(epoch FROM now()) - $65::float8
     ) AS times (at)
     WHERE at < extract(epoch FROM now()) - $65::float8

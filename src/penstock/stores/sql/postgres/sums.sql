@@ -35,10 +35,13 @@ SELECT extract(epoch FROM now())::float8
 SELECT pg_advisory_xact_lock($1::int, $2::int)
 
 -- name: forget_spend
-DELETE FROM spend_quarters WHERE quarter = ANY($1::bigint[])
+DELETE FROM spend_quarters
+WHERE grouping IN ('model', 'deployment', 'endpoint', 'key', 'team', 'user', 'tag', 'lever', 'time')
+    AND quarter = ANY($1::bigint[])
 
 -- name: forget_charges
-DELETE FROM charge_quarters WHERE quarter = ANY($1::bigint[])
+DELETE FROM charge_quarters
+WHERE scope IN ('global', 'team', 'key', 'user', 'model', 'tag') AND quarter = ANY($1::bigint[])
 
 -- name: done
 INSERT INTO summed_quarters (quarter) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING
