@@ -17,12 +17,22 @@ from penstock.core.budget import Place
 
 
 class Claim(NamedTuple):
-    """What a hold wants of one account. ``limit`` is that account's, now; a soft one never stands in the way."""
+    """What a hold wants of one account. ``limit`` is that account's, now; a soft one never stands in the way.
+
+    Of an account that is shared with other nodes ``limit`` is what they have not spent, and ``part`` what this node was
+    lent of it; None = it is not shared.
+    """
 
     place: Place
     amount: int
     limit: int
     hard: bool = True
+    part: int | None = None
+
+    @property
+    def most(self) -> int:
+        """What may be posted and pending here."""
+        return self.limit if self.part is None else min(self.limit, self.part)
 
 
 class Fit(Enum):
@@ -30,7 +40,7 @@ class Fit(Enum):
 
     NOW = "now"
     LATER = "later"
-    """Into what is posted, but not beside what is pending: when holds end, they may fit."""
+    """Into what is posted, but not beside what is pending, or lent to others: when that ends, they may fit."""
     NEVER = "never"
     """Not in this window, whatever the holds come to."""
 
@@ -76,7 +86,7 @@ class Bank:
         worst: tuple[Fit, Claim | None] = (Fit.NOW, None)
         for claim in claims:
             account = self.account(claim.place)
-            if not claim.hard or account.used + claim.amount <= claim.limit:
+            if not claim.hard or account.used + claim.amount <= claim.most:
                 continue
             if account.posted + claim.amount > claim.limit:
                 return Fit.NEVER, claim

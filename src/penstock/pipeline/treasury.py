@@ -4,7 +4,8 @@ Fails closed: what does not fit is not dispatched, and nothing is admitted befor
 ``core/bank.py``'s; here are the waiting, in order, and the history that the ledger tells.
 
 There is one bank. A process that hands over gives its accounts and holds to its successor, and from then on asks there
-before it spends (docs/adr/0011-a-successor-before-the-end.md).
+before it spends (docs/adr/0011-a-successor-before-the-end.md). Of many nodes each has a bank for what it was lent,
+and a ``Lender`` to ask for more (docs/adr/0014-many-nodes.md).
 """
 
 import asyncio
@@ -19,13 +20,18 @@ from penstock.core.bank import Bank, Claim, Fit
 from penstock.core.budget import STEPS, Budget, Payer, Place
 from penstock.core.budget_report import BudgetStanding, standings
 from penstock.core.money import format_amount
+from penstock.core.parts import Standing
 from penstock.core.places import Found, Places
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import BudgetExceeded
-from penstock.ports import Clock, Ledger, PostedQuery
+from penstock.ports import Clock, Ledger, Posted, PostedQuery
 
 log = logging.getLogger(__name__)
 
+ASK_AGAIN_S: Final = 0.1
+"""Who waits for what others give back asks so often."""
+MOMENT_S: Final = 0.001
+"""So soon nothing changes."""
 STEPS_S: Final = 5 * 3600.0
 """A clock that steps two hours either way is four behind its furthest ahead, and time goes on: so far back accounts are
 kept, and so far both ways history is read."""
@@ -68,6 +74,39 @@ class Heir(Protocol):
         ...
 
 
+class Lender(Protocol):
+    """Who lends this node its parts of the accounts."""
+
+    def standing(self, place: Place) -> Standing:
+        """What it has of one."""
+        ...
+
+    def places(self) -> Iterable[Place]:
+        """Of which accounts it has heard."""
+        ...
+
+    async def provide(self, claims: Sequence[Claim], payer: Payer) -> None:
+        """Ask for what the claims lack; what came of it, ``standing`` says. Raises SharedUnavailable."""
+        ...
+
+    def seek(self, claims: Sequence[Claim], payer: Payer) -> None:
+        """The same, without waiting for it."""
+        ...
+
+    async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
+        """What this node spent under its lease, as ``Ledger.posted``; others' accounts are set by this, too."""
+        ...
+
+    @property
+    def lease(self) -> int:
+        """Under which it spends now."""
+        ...
+
+    async def begin_again(self) -> None:
+        """Take another lease. Raises SharedUnavailable, StoreError."""
+        ...
+
+
 class Asked(NamedTuple):
     """What somebody wants to hold, and when it was asked for."""
 
@@ -98,14 +137,27 @@ class _Waiter:
 class Treasury:
     """All budgets of a process, their accounts, and the line before them."""
 
-    def __init__(self, clock: Clock, ledger: Ledger, currency: str, on_alert: Callable[[str], None]) -> None:
-        """``currency``: the book's, for messages; ``on_alert``: counts that a budget reached one of its alerts."""
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Ledger,
+        currency: str,
+        on_alert: Callable[[str], None],
+        lender: Lender | None = None,
+    ) -> None:
+        """``currency``: the book's, for messages; ``on_alert``: counts that a budget reached one of its alerts.
+
+        ``lender``: None = the accounts are this process' alone.
+        """
         self.budgets: tuple[Budget, ...] = ()
         self.bank = Bank()
         self._clock = clock
         self._ledger = ledger
         self._currency = currency
         self._on_alert = on_alert
+        self._lender = lender
+        self._former: set[str] = set()
+        """Attempts that were held under a lease that has ended: what they cost is booked there."""
         self._accounts = Places(())
         self._lines: dict[Place, dict[_Waiter, None]] = {}
         self._settled: list[str] | None = None
@@ -145,13 +197,18 @@ class Treasury:
         now = self._clock.now()
         asked = [(budget, PostedQuery(budget.scope, *span)) for budget in budgets for span in _spans(budget, now)]
         queries = list(dict.fromkeys(query for _, query in asked))
-        answers = await self._ledger.posted(queries, excluding=settled) if queries else []
+        answers = await self._read(queries, settled) if queries else []
         found = dict(zip(queries, answers, strict=True))
         return {
             Place(budget.id, row.value, query.since): row.amount_nano if budget.unit == "money" else row.tokens
             for budget, query in asked
             for row in found[query]
         }
+
+    async def _read(self, queries: Sequence[PostedQuery], settled: Sequence[str]) -> Sequence[Sequence[Posted]]:
+        if self._lender is not None:
+            return await self._lender.posted(queries)
+        return await self._ledger.posted(queries, excluding=settled)
 
     def _relimit(self) -> None:
         """Who waits, waits for what the budgets are now, those that came meanwhile included."""
@@ -162,7 +219,12 @@ class Treasury:
     # --- which process has the bank
 
     def hand_over(self, heir: Heir) -> Moved:
-        """Everything goes to ``heir``, and whoever spends asks there from now on; after ``ready``."""
+        """Everything goes to ``heir``, and whoever spends asks there from now on; after ``ready``.
+
+        Where a lender is there is nothing to hand over: the successor has a lease of its own.
+        """
+        if self._lender is not None:
+            return Moved()
         self._heir = heir
         for waiter in {waiter: None for line in self._lines.values() for waiter in line}:
             if not waiter.turn.done():
@@ -184,6 +246,34 @@ class Treasury:
         for attempt_id, held in moved.holds.items():
             self.bank.hold(attempt_id, [Claim(place, amount, limit=amount) for place, amount in held])
         self._inherited = frozenset(moved.budgets)
+
+    # --- what is lent
+
+    def lent(self) -> None:
+        """Parts have grown: let those go on who waited for that."""
+        self._relimit()
+        self._serve(list(self._lines))
+
+    def begin_again(self) -> None:
+        """The lease is over: what was held and spent under it is booked there, and nothing of it here."""
+        self._former |= self.bank.holds().keys()
+        self.bank = Bank()
+        self._relimit()
+
+    @property
+    def lease(self) -> int:
+        """Under which is spent now; 0 = under none."""
+        return 0 if self._lender is None else self._lender.lease
+
+    async def after_lease(self, lease: int) -> None:
+        """Return when there is another than this one, which has ended. Raises SharedUnavailable, StoreError."""
+        if self._lender is not None and self._lender.lease == lease:
+            await self._lender.begin_again()
+
+    def _posted(self, place: Place) -> int:
+        """What is spent of an account, here and elsewhere."""
+        here = self.bank.account(place).posted
+        return here if self._lender is None else here + self._lender.standing(place).elsewhere
 
     # --- what one request may do
 
@@ -210,7 +300,7 @@ class Treasury:
         left: dict[str, int] = {}
         for budget, place in self._places(payer, self._clock.now()):
             if budget.hard:
-                rest = budget.limit_of(place.value) - self.bank.account(place).posted
+                rest = budget.limit_of(place.value) - self._posted(place)
                 left[budget.unit] = min(rest, left.get(budget.unit, rest))
         return left.get("money"), left.get("tokens")
 
@@ -222,7 +312,7 @@ class Treasury:
     def _has_reached(self, step: str, budget: Budget, place: Place) -> bool:
         """By what is posted: a hold may come to much less."""
         share = budget.ladder.get(step)
-        return share is not None and self.bank.account(place).posted >= share * budget.limit_of(place.value)
+        return share is not None and self._posted(place) >= share * budget.limit_of(place.value)
 
     def refusal(self, payer: Payer, cost: Cost, why: str) -> BudgetExceeded:
         """The refusal of what would cost that much, by the account that is farthest from holding it."""
@@ -267,6 +357,10 @@ class Treasury:
             at = self._clock.now()
             claims = self._claims(payer, cost, at)
             fit, blocking = self.bank.fit(claims)
+            if fit is not Fit.NOW and self._lender is not None:
+                await self._lender.provide(claims, payer)
+                claims = self._claims(payer, cost, at)
+                fit, blocking = self.bank.fit(claims)
             if fit is Fit.NEVER and blocking is not None:
                 raise self._over(blocking)
             if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
@@ -275,19 +369,24 @@ class Treasury:
             left_s = until - self._clock.monotonic()
             try:
                 waiter = _Waiter(attempt_id, Asked(payer, cost, at), claims)
-                await self._wait(waiter, min(left_s, self._reset_in_s(payer, at)))
+                await self._wait(waiter, min(left_s, self._look_again_in_s(payer, at)))
             except BudgetExceeded:
-                if self._clock.monotonic() >= until:
+                if self._clock.monotonic() >= until - MOMENT_S:
                     raise
             else:
-                return at
+                if attempt_id not in self._former:
+                    return at
+                self._former.discard(attempt_id)  # its lease ended while its turn came
 
-    def _reset_in_s(self, payer: Payer, at: float) -> float:
+    def _look_again_in_s(self, payer: Payer, at: float) -> float:
         """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""
-        return min(self._accounts.span(budget, at).end - at for budget, _ in self._places(payer, at))
+        reset_s = min(self._accounts.span(budget, at).end - at for budget, _ in self._places(payer, at))
+        return reset_s if self._lender is None else min(reset_s, ASK_AGAIN_S)
 
     def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
-        """Hold more for an attempt that is under way; False when that does not fit."""
+        """Hold more for an attempt that is under way; False when that does not fit, or is not lent yet."""
+        if attempt_id in self._former and attempt_id not in self.bank.holds():
+            self.bank.hold(attempt_id, self._claims(payer, Cost(0, 0), self._clock.now()))
         held = {(place.budget, place.value): place for place in self.bank.holds().get(attempt_id, {})}
         claims = [
             claim._replace(place=held[claim.place[:2]])  # in the window in which it was held
@@ -300,10 +399,16 @@ class Treasury:
             fits = self.bank.fit(claims)[0] is Fit.NOW
         if fits:
             self.bank.top_up(attempt_id, claims)
+        elif self._lender is not None:
+            self._lender.seek(claims, payer)
         return fits
 
     def settle(self, attempt_id: str, payer: Payer, at: float, cost: Cost) -> None:
         """Post what an attempt dispatched at ``at`` (epoch seconds) cost, once, and let those go on who waited."""
+        if attempt_id in self._former:
+            self._former.discard(attempt_id)
+            self.bank.release(attempt_id)
+            return
         held = self.bank.holds().get(attempt_id)
         if held is None:
             return
@@ -364,6 +469,8 @@ class Treasury:
                 waiter = next((each for each in line if not each.turn.done()), None)
                 if waiter is None or not self._is_first(waiter):
                     break
+                if self._lender is not None:
+                    waiter.claims = self._claims(*waiter.asked)  # parts shrink, too
                 fit, blocking = self.bank.fit(waiter.claims)
                 if fit is Fit.LATER:
                     break
@@ -384,10 +491,18 @@ class Treasury:
         return self._accounts.of(payer, at)
 
     def _claims(self, payer: Payer, cost: Cost, at: float) -> list[Claim]:
-        return [
-            Claim(place, _in_unit(budget, cost), budget.limit_of(place.value), budget.hard)
-            for budget, place in self._places(payer, at)
-        ]
+        lender = self._lender
+        if lender is None:
+            return [
+                Claim(place, _in_unit(budget, cost), budget.limit_of(place.value), budget.hard)
+                for budget, place in self._places(payer, at)
+            ]
+        claims = []
+        for budget, place in self._places(payer, at):
+            part, elsewhere = lender.standing(place)
+            limit = budget.limit_of(place.value) - elsewhere
+            claims.append(Claim(place, _in_unit(budget, cost), limit, budget.hard, part))
+        return claims
 
     def _over(self, claim: Claim, why: str = "") -> BudgetExceeded:
         budget = next(budget for budget in self.budgets if budget.id == claim.place.budget)
@@ -397,9 +512,9 @@ class Treasury:
     def _refusal(self, budget: Budget, place: Place, why: str) -> BudgetExceeded:
         now = self._clock.now()
         end = budget.span(place.start).end
-        limit, account = budget.limit_of(place.value), self.bank.account(place)
+        limit, taken = budget.limit_of(place.value), self._posted(place) + self.bank.account(place).pending
         whose = "" if budget.scope == "global" else f" of {_whose(budget.scope, place.value)}"
-        used, most = (_told(budget, amount, self._currency) for amount in (account.used, limit))
+        used, most = (_told(budget, amount, self._currency) for amount in (taken, limit))
         when = "in all" if budget.window == "total" else f"in this {budget.window}"
         until = "" if end == FOREVER else f"; it is reset at {datetime.fromtimestamp(end, UTC).astimezone(budget.zone)}"
         return BudgetExceeded(
@@ -409,7 +524,7 @@ class Treasury:
                 "scope": budget.scope,
                 "value": place.value,
                 "unit": self._currency if budget.unit == "money" else "tokens",
-                "used": account.used,
+                "used": taken,
                 "limit": limit,
                 "resets_at": None if end == FOREVER else end,
                 "timezone": budget.zone.key,
@@ -425,13 +540,10 @@ class Treasury:
         return [standing for budget in self.budgets for standing in self._standings(budget, budget.span(now))]
 
     def _standings(self, budget: Budget, span: Span) -> list[BudgetStanding]:
-        mine = {
-            place.value: account
-            for place, account in self.bank.accounts().items()
-            if place.budget == budget.id and place.start == span.start
-        }
-        used = {value: account.posted for value, account in mine.items() if account.posted}
-        pending = {value: account.pending for value, account in mine.items() if account.pending}
+        known = [*self.bank.accounts(), *(() if self._lender is None else self._lender.places())]
+        mine = [place for place in dict.fromkeys(known) if place.budget == budget.id and place.start == span.start]
+        used = {place.value: posted for place in mine if (posted := self._posted(place))}
+        pending = {place.value: held for place in mine if (held := self.bank.account(place).pending)}
         return standings(budget, span, used, pending)
 
     def sweep(self) -> None:
@@ -447,7 +559,7 @@ class Treasury:
             budget = self._accounts.by_id.get(place.budget)
             if budget is None or not budget.alerts:
                 continue
-            limit, spent = budget.limit_of(place.value), self.bank.account(place).posted
+            limit, spent = budget.limit_of(place.value), self._posted(place)
             for fraction in budget.alerts:
                 if 0 < fraction * limit <= spent and (place, fraction) not in self._told:
                     self._told.add((place, fraction))

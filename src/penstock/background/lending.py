@@ -1,0 +1,338 @@
+"""The parts of shared budgets that this node is lent: asked for before they are spent, given back when they are idle.
+
+A node lives under a lease. That ends when it was silent, when what lends was emptied, restored or failed over, or when
+the ledger says so; then the node begins another, and its bank with it (docs/adr/0014-many-nodes.md).
+
+Fails closed: while nobody lends, what was lent before may be spent and nothing else; keys whose ``on_failure`` is
+``answer`` may overspend by one slice per node. A node that can neither renew its lease nor be fenced spends nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import Final, NamedTuple, Protocol
+
+from penstock.background.accounts import Accounts
+from penstock.core.bank import Bank, Claim
+from penstock.core.budget import Budget, Payer, Place
+from penstock.core.parts import Parts, Standing
+from penstock.errors import EpochLost, LeaseEnded, SharedUnavailable, StoreError
+from penstock.ports import LEASE_S, Clock, Epoch, Leases, Lent, Posted, PostedQuery, Return, Rooms, Want
+
+log = logging.getLogger(__name__)
+
+BEAT_S: Final = 1.0
+UNFENCED_S: Final = LEASE_S / 2
+"""So long after its lease was renewed last a node that cannot be fenced may spend what it was lent."""
+TRIES: Final = 5
+"""What was counted anew, or set just now, is asked again."""
+MADE_BY: Final = " by "
+"""Between the server of an epoch and the node that made it."""
+BEGIN_WITHIN_S: Final = 0.05
+"""Between the making of an epoch and its begin."""
+NOBODY_LENDS: Final = "what is left of the budgets cannot be asked for now, so nothing more is spent: try again"
+RETRY_AFTER_S: Final = 1.0
+COUNTED_ANEW: Final = "the budgets that nodes share are being counted anew: try again"
+
+
+class Terms(NamedTuple):
+    """How is lent: of config ``shared``."""
+
+    slice: float = 0.01
+    """The part of a limit that is asked for beyond what is needed at once."""
+    open_keys: frozenset[str] = frozenset()
+    """Names of keys that are answered while nobody lends."""
+    open_default: bool = False
+    """The same for all others."""
+
+    def opens(self, key: str) -> bool:
+        """Whether a key may overspend by a slice."""
+        return key in self.open_keys or self.open_default
+
+
+class Books(Protocol):
+    """The bank that spends what is lent."""
+
+    bank: Bank
+    budgets: tuple[Budget, ...]
+
+    def lent(self) -> None:
+        """Parts have grown."""
+        ...
+
+    def begin_again(self) -> None:
+        """The lease is over."""
+        ...
+
+
+class Lending:
+    """Keeps the lease, and asks."""
+
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        leases: Leases,
+        clock: Clock,
+        node: str,
+        on_lease: Callable[[int], None],
+        fenced: Callable[[], bool],
+        on_overspent: Callable[[str], None],
+    ) -> None:
+        """``on_lease``: what is opened from now on is opened under it; ``fenced``: whether the ledger can be written.
+
+        ``on_overspent``: told of each budget of which more was given than was lent.
+        """
+        self.terms = Terms()
+        self.lease = 0
+        self._rooms = rooms
+        self._leases = leases
+        self._clock = clock
+        self._node = node
+        self._on_lease = on_lease
+        self._fenced = fenced
+        self._on_overspent = on_overspent
+        self._epoch = 0
+        self._renewed_at = -inf
+        self._parts = Parts()
+        self._short: frozenset[Place] = frozenset()
+        self._accounts = Accounts(rooms, leases, clock)
+        self._books: Books | None = None
+        self._asking: dict[tuple[Place, ...], asyncio.Task[None]] = {}
+        self._beginning: asyncio.Task[None] | None = None
+        self._speaking = asyncio.Lock()
+        """Answers are heard in the order of what was asked: an older one would give back what is ours no more."""
+        self._lost = 0
+        """An epoch that stands in the ledger and not where room is lent."""
+
+    # --- the lease
+
+    async def start(self, books: Books) -> None:
+        """Begin the first lease. Raises SharedUnavailable, StoreError."""
+        self._books = books
+        self._accounts.budgets = lambda: books.budgets
+        await self.begin_again()
+
+    async def begin_again(self) -> None:
+        """Take another lease; whoever asks meanwhile waits for the same. Raises SharedUnavailable, StoreError."""
+        if self._beginning is None:
+            self._beginning = asyncio.ensure_future(self._begin())
+            self._beginning.add_done_callback(self._begun)
+        await asyncio.shield(self._beginning)
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._beginning = None
+        if not task.cancelled():
+            task.exception()  # told to those who wait for it
+
+    async def _begin(self) -> None:
+        async with self._speaking:  # what was said under the lease before has been heard
+            epoch, lease = await self._enter()
+            self._epoch, self._renewed_at = epoch, self._clock.monotonic()
+            self._parts.clear()
+            self._short = frozenset()
+            before, self.lease = self.lease, lease
+            self._on_lease(lease)
+            if self._books is not None and before:
+                self._accounts.unsettled.add(before)
+                log.warning("a lease has ended: its rows say what it spent", extra={"lease": before})
+                self._books.begin_again()
+
+    async def _enter(self) -> tuple[int, int]:
+        """The epoch and a lease in it; the epoch is begun where that has to be."""
+        for attempt in range(TRIES):
+            server = await self._rooms.server()
+            epoch = await self._leases.epoch()
+            if _server_of(epoch) != server or epoch.number == self._lost:
+                made_by = f"{server}{MADE_BY}{self._node}"
+                epoch = await self._leases.next_epoch(made_by, epoch.number)
+                if epoch.redis_id != made_by:  # who made it begins it
+                    continue
+                await self._rooms.begin(epoch.number, server)
+                log.warning("budgets are counted anew", extra={"epoch": epoch.number})
+            lease = await self._leases.begin(self._node)
+            try:
+                await self._rooms.enter(epoch.number, str(lease))
+            except LeaseEnded:
+                continue
+            except EpochLost:
+                if attempt:  # who made it has had the time to begin it
+                    self._lost = epoch.number
+                await self._clock.sleep(BEGIN_WITHIN_S)
+            else:
+                return epoch.number, lease
+        raise SharedUnavailable(COUNTED_ANEW, retry_after_s=RETRY_AFTER_S)
+
+    async def close(self) -> None:
+        """End the lease: what is left of it can be lent to others at once. Raises SharedUnavailable, StoreError."""
+        if self.lease:
+            await self._leases.end(self.lease)
+            await self._count(self.lease, final=False)
+
+    # --- what the treasury asks
+
+    def standing(self, place: Place) -> Standing:
+        """What it has of an account."""
+        part = self._parts.of(place)
+        return Standing(part.most if self._trusted else part.extra, part.elsewhere)
+
+    def places(self) -> Iterable[Place]:
+        """Of which accounts it has heard."""
+        return [place for place, _ in self._parts]
+
+    @property
+    def _trusted(self) -> bool:
+        """Whether nobody can have lent our parts to others without our rows being counted first."""
+        return self._fenced() or self._clock.monotonic() - self._renewed_at < UNFENCED_S
+
+    async def provide(self, claims: Sequence[Claim], payer: Payer) -> None:
+        """Ask for what they lack. Raises SharedUnavailable, unless the key is one that is answered then."""
+        places = tuple(claim.place for claim in claims if claim.hard)
+        asking = self._asking.get(places)
+        if asking is None:
+            asking = self._asking[places] = asyncio.ensure_future(self._ask(claims))
+            asking.add_done_callback(lambda task: self._asked(places, task))
+        try:
+            await asyncio.shield(asking)
+        except StoreError as error:
+            if not self.terms.opens(payer.key):
+                raise SharedUnavailable(NOBODY_LENDS, retry_after_s=RETRY_AFTER_S) from error
+            self._overspend(claims)
+
+    def seek(self, claims: Sequence[Claim], payer: Payer) -> None:
+        """The same, without waiting."""
+        task = asyncio.ensure_future(self.provide(claims, payer))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
+        """What is settled or held under this lease."""
+        return await self._leases.spent(self.lease, queries)
+
+    def _asked(self, places: tuple[Place, ...], task: asyncio.Task[None]) -> None:
+        del self._asking[places]
+        if not task.cancelled():
+            task.exception()  # likewise
+
+    async def _ask(self, claims: Sequence[Claim]) -> None:
+        """One round: whoever lacks the same shares it."""
+        for _ in range(TRIES):
+            try:
+                unknown = await self._ask_once(claims)
+                if not unknown:
+                    return
+                await self._accounts.make(self._epoch, self.lease, unknown)
+            except EpochLost:
+                self._lost = self._epoch
+                await self.begin_again()
+            except LeaseEnded:
+                await self.begin_again()
+        raise SharedUnavailable(COUNTED_ANEW, retry_after_s=RETRY_AFTER_S)
+
+    async def _ask_once(self, claims: Sequence[Claim]) -> Sequence[Place]:
+        """Which of the accounts are not known; then nothing was lent."""
+        async with self._speaking:
+            wants = [self._want(claim) for claim in claims if claim.hard]
+            lent = await self._rooms.ask(self._epoch, str(self.lease), wants)
+            unknown = [want.place for want, each in zip(wants, lent, strict=True) if not each.known]
+            if not unknown:
+                self._hear(wants, lent)
+        return unknown
+
+    def _want(self, claim: Claim) -> Want:
+        part, limit = self._parts.of(claim.place), claim.limit + self._parts.of(claim.place).elsewhere
+        least = max(0, self._used(claim.place) + claim.amount - part.lent)
+        return Want(claim.place, limit, least + int(self.terms.slice * limit) if least else 0, least)
+
+    def _used(self, place: Place) -> int:
+        return 0 if self._books is None else self._books.bank.account(place).used
+
+    def _hear(self, wants: Sequence[Want], lent: Sequence[Lent]) -> None:
+        grown = False
+        for want, each in zip(wants, lent, strict=True):
+            part = self._parts.of(want.place)
+            grown |= each.part > part.lent
+            part.lent, part.extra = each.part, 0
+            part.elsewhere = each.spent - part.told
+        if grown and self._books is not None:
+            self._books.lent()
+
+    def _overspend(self, claims: Sequence[Claim]) -> None:
+        """A slice of each account, once until somebody lends again."""
+        for claim in claims:
+            part = self._parts.of(claim.place)
+            if claim.hard and not part.extra:
+                part.extra = int(self.terms.slice * (claim.limit + part.elsewhere))
+                self._on_overspent(claim.place.budget)
+
+    # --- every second
+
+    async def beat(self) -> None:
+        """Renew the lease, give back what is idle, hear how all stand, and end those that are silent."""
+        try:
+            silent = await self._renew()
+            await self._listen()
+            for lease in map(int, silent):
+                await self._leases.end(lease)
+                self._accounts.unsettled.add(lease)
+                await self._count(lease, final=False)
+            await self._settle()
+        except EpochLost:
+            self._lost = self._epoch
+            await self.begin_again()
+        except LeaseEnded:
+            await self.begin_again()
+        self._parts.forget([place for place in self.places() if self._accounts.is_over(place)])
+
+    async def _renew(self) -> Sequence[str]:
+        """Which leases are silent."""
+        async with self._speaking:
+            returns = [self._return(place) for place in self._known()]
+            began = self._clock.monotonic()
+            beat = await self._rooms.renew(self._epoch, str(self.lease), returns)
+            self._renewed_at = began
+            self._short = frozenset(beat.short)
+            for told, part in zip(returns, beat.parts, strict=True):
+                self._parts.of(told.place).lent = part
+        return beat.silent
+
+    def _known(self) -> list[Place]:
+        """Every account that something is booked on, or lent of."""
+        booked = () if self._books is None else self._books.bank.accounts()
+        return list(dict.fromkeys([*booked, *self.places()]))
+
+    def _return(self, place: Place) -> Return:
+        account = Bank().account(place) if self._books is None else self._books.bank.account(place)
+        part = self._parts.of(place)
+        back = part.beat(account.posted, account.used, short=place in self._short)
+        part.lent -= back  # from now on it is not ours to spend, whatever becomes of the answer
+        return Return(place, back, account.posted)
+
+    async def _listen(self) -> None:
+        """How others stand with the accounts that we know; what we spent of one that nobody made yet is in there."""
+        async with self._speaking:
+            wants = [Want(place, 0, 0, 0) for place in self._known()]
+            lent = await self._rooms.ask(self._epoch, str(self.lease), wants) if wants else ()
+            known = [(want, each) for want, each in zip(wants, lent, strict=True) if each.known]
+            self._hear([want for want, _ in known], [each for _, each in known])
+        unknown = [want.place for want, each in zip(wants, lent, strict=True) if not each.known]
+        if unknown:
+            await self._accounts.make(self._epoch, self.lease, unknown)
+
+    async def _settle(self) -> None:
+        """What has ended and holds nothing any more is counted for good."""
+        if not self._accounts.unsettled:
+            return
+        holding = set(await self._leases.unsettled())
+        for lease in self._accounts.unsettled - holding:
+            await self._count(lease, final=True)
+            self._accounts.unsettled.discard(lease)
+
+    async def _count(self, lease: int, *, final: bool) -> None:
+        """Of a lease that has ended nobody has more than its rows say."""
+        spent = await self._accounts.spent_by(lease)
+        await self._rooms.set_lease(self._epoch, str(lease), spent, final=final)
+
+
+def _server_of(epoch: Epoch) -> str:
+    return epoch.redis_id.partition(MADE_BY)[0]

@@ -1,0 +1,84 @@
+"""Nodes that share budgets, in virtual time: whatever stops, is emptied or comes back, nothing is overspent."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from penstock.clock import LoopClock
+from penstock.core.budget import Budget, Payer
+from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
+from tests.support.house import EPOCH
+from tests.support.lending_nodes import Node, Town
+
+ALL = Budget("all", "global", "tokens", 5_000, "month", ZoneInfo("Asia/Shanghai"))
+EACH = Budget("each", "user", "tokens", 600, "day", ZoneInfo("Asia/Shanghai"))
+pytestmark = pytest.mark.looptime
+
+
+@asynccontextmanager
+async def town_of(nodes: int, *budgets: Budget) -> AsyncIterator[Town]:
+    """So many nodes."""
+    town = Town(LoopClock(EPOCH), budgets)
+    for _ in range(nodes):
+        await town.node()
+    try:
+        yield town
+    finally:
+        await town.close()
+
+
+async def customers(node: Node, rng: random.Random, calls: int) -> int:
+    """How many of so many calls were served."""
+    served = 0
+    for _ in range(calls):
+        payer = Payer(user=rng.choice("abcdefgh"))
+        held = rng.randrange(1, 80)
+        with suppress(BudgetExceeded, LeaseEnded, SharedUnavailable):
+            await node.spend(payer, held=held, billed=rng.randrange(held + 1), lasts_s=rng.random() * 2, wait_s=1.0)
+            served += 1
+        await asyncio.sleep(rng.random() * 0.05)
+    return served
+
+
+async def test_fifty_of_a_thousand() -> None:
+    """A limit for fifty, a thousand who ask at four nodes: exactly fifty are served."""
+    async with town_of(4, Budget("all", "global", "tokens", 500, "month", ZoneInfo("UTC"))) as town:
+
+        async def one(node: Node) -> int:
+            with suppress(BudgetExceeded):
+                await node.spend(Payer(), held=10, billed=10, lasts_s=0.5, wait_s=5.0)
+                return 1
+            return 0
+
+        assert sum(await asyncio.gather(*(one(town.nodes[number % 4]) for number in range(1000)))) == 50
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_whatever_happens_nothing_is_overspent(seed: int) -> None:
+    """Nodes are stopped for up to 12 s, room is emptied: every row fits its limits, and in the end all agree."""
+    rng = random.Random(seed)  # noqa: S311 - chance, no secret
+    async with town_of(4, ALL, EACH) as town:
+
+        async def trouble() -> None:
+            for _ in range(6):
+                await asyncio.sleep(rng.random() * 4)
+                if rng.random() < 0.4:
+                    town.rooms.empty()
+                    continue
+                node = rng.choice(town.nodes)
+                node.running.clear()
+                await asyncio.sleep(rng.random() * 12)
+                node.running.set()
+
+        work = [customers(node, random.Random(seed * 100 + number), 30) for number, node in enumerate(town.nodes * 4)]  # noqa: S311 - likewise
+        *served, _ = await asyncio.gather(*work, trouble())
+        assert sum(filter(None, served)) > 50
+        with suppress(BudgetExceeded):  # an account that nobody asked for since all was emptied is not there
+            await town.nodes[0].spend(Payer(user="z"), held=1, billed=1)
+        await asyncio.sleep(30)
+        start = ALL.span(town.clock.now()).start
+        assert town.taken(ALL, "") == town.rows.total(ALL, "", start)
