@@ -464,6 +464,7 @@ async def open_gateway(
         clock=world.clock,
         currency=settings.currency,
         inherited=lock,
+        retention_s=settings.ledger.retention_s,
     )
     pepper = open_pepper(settings)
     book = world.book or load_book()

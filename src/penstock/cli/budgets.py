@@ -26,6 +26,7 @@ from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.core.windows import WINDOWS, Span
 from penstock.ports import BudgetRecord, LedgerReader, Posted, PostedQuery
 from penstock.providers.registry import KINDS
+from penstock.stores.location import describe
 from penstock.stores.open import open_budgets, open_reader
 
 _MINOR = ("hard", "window", "scope", "currency", "pending", "unit", "resets_at")
@@ -112,7 +113,9 @@ def _asked(settings: Settings, method: str, path: str, change: Mapping[str, Any]
     except NoServer:
         return False
     except NoToken:
-        click.echo(f"note: a server without an admin token runs; it will find this in {settings.store}", err=True)
+        click.echo(
+            f"note: a server without an admin token runs; it will find this in {describe(settings.store)}", err=True
+        )
         return False
     return True
 

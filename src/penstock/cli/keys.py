@@ -24,6 +24,7 @@ from penstock.errors import StoreError
 from penstock.pipeline.keyring import digest_key
 from penstock.ports import KeyRecord
 from penstock.providers.registry import KINDS
+from penstock.stores.location import describe
 from penstock.stores.new_key import new_key
 from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
@@ -111,7 +112,9 @@ def _ask(settings: Settings, method: str, path: str, body: object = None) -> Any
     except NoServer:
         return None
     except NoToken:
-        click.echo(f"note: a server without an admin token runs; it will find this in {settings.store}", err=True)
+        click.echo(
+            f"note: a server without an admin token runs; it will find this in {describe(settings.store)}", err=True
+        )
         return None
 
 

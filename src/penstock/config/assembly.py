@@ -61,7 +61,7 @@ def assemble(
         store=file.store,
         currency=file.currency,
         fx=MappingProxyType(dict(rates(file))),
-        ledger=LedgerSettings(sync=file.ledger.sync, on_failure=file.ledger.on_failure),
+        ledger=LedgerSettings(file.ledger.sync, file.ledger.on_failure, file.ledger.retention),
         providers=MappingProxyType(providers),
         models=MappingProxyType(models),
         cache=_cache(file),
@@ -82,6 +82,7 @@ def assemble(
             keys=MappingProxyType(dict(file.regions.keys)), networks=MappingProxyType(dict(file.regions.networks))
         ),
         sensitive=SensitiveSettings(keys=frozenset(file.sensitive.keys), tags=frozenset(file.sensitive.tags)),
+        shared=_shared(file.shared),
         takes_models=takes_models,
         warnings=tuple(_warnings(file, providers, models, takes_models=takes_models)),
     )
@@ -91,6 +92,12 @@ def assemble(
         budgets=tuple(budget_of(section, around) for section in file.budgets),
         written_budgets=MappingProxyType({section.name: fields_of(section) for section in file.budgets}),
     )
+
+
+def _shared(section: SharedSection | None) -> SharedSettings | None:
+    if section is None:
+        return None
+    return SharedSettings(section.url, section.slice, section.on_failure, MappingProxyType(dict(section.keys)))
 
 
 def _server(file: File) -> ServerSettings:

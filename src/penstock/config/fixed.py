@@ -12,6 +12,7 @@ _FIXED: Final = {
     "server.secret": "server.secret",
     "store": "store",
     "ledger.sync": "ledger.sync",
+    "ledger.retention": "ledger.retention_s",
     "cache.exact.max_bytes": "cache.max_bytes",
 }
 """A setting's path in the file -> in ``Settings``."""
@@ -30,6 +31,6 @@ def in_force(running: Settings, wanted: Settings) -> Settings:
         server=replace(wanted.server, listen=server.listen, admin_listen=server.admin_listen, secret=server.secret),
         store=running.store,
         directory=running.directory,
-        ledger=replace(wanted.ledger, sync=running.ledger.sync),
+        ledger=replace(wanted.ledger, sync=running.ledger.sync, retention_s=running.ledger.retention_s),
         cache=replace(wanted.cache, max_bytes=running.cache.max_bytes),
     )

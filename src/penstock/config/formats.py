@@ -142,16 +142,35 @@ def parse_network(text: str) -> str:
 
 
 def parse_store(text: str) -> str:
-    """``sqlite:PATH`` or ``memory:``, whose colon YAML allows only in quotes, so that ``memory`` will do."""
+    """A store: ``memory:`` needs quotes for its colon in YAML, so that ``memory`` will do."""
     if text.startswith(("postgresql:", "postgres:")):
-        raise ValueError("names PostgreSQL, which is not available in this version; use sqlite:penstock.db")
+        return _parse_postgres(text)
     if text in {"memory:", "memory"}:
         return "memory:"
     scheme, _, path = text.partition(":")
     if scheme != "sqlite" or not path or not path.isprintable():
-        raise ValueError("is no store; write sqlite:PATH, such as sqlite:penstock.db, or memory")
+        raise ValueError(
+            "is no store; write sqlite:PATH, such as sqlite:penstock.db, or postgresql://USER:PASSWORD@HOST/DATABASE, "
+            "or memory"
+        )
     if path.startswith(":"):
         raise ValueError("is no store on disk; write memory for one in memory")
+    return text
+
+
+def _parse_postgres(text: str) -> str:
+    parts = urlsplit(text)
+    if not (text.isprintable() and parts.hostname and parts.path.strip("/")):
+        raise ValueError("names no database; write postgresql://USER:PASSWORD@HOST/DATABASE")
+    return text
+
+
+def parse_shared(text: str) -> str:
+    """What nodes share."""
+    scheme, _, rest = text.partition("://")
+    name = scheme.removesuffix("+cluster")
+    if name not in {"redis", "rediss", "valkey", "valkeys"} or not rest or not text.isprintable():
+        raise ValueError("is no Redis; write redis://HOST:PORT/DB, or redis+cluster://HOST,HOST")
     return text
 
 

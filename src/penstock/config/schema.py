@@ -28,7 +28,6 @@ from penstock.config.fields import (
     HeaderValue,
     KeyName,
     Label,
-    Later,
     ListenAddress,
     ModelName,
     Network,
@@ -42,6 +41,7 @@ from penstock.config.fields import (
     Rate,
     RequestFields,
     Share,
+    SharedUrl,
     Size,
     Store,
     Tag,
@@ -90,6 +90,15 @@ class Section(BaseModel):
         if isinstance(data, Map):
             section._at = data.path  # noqa: SLF001 - its own, in a constructor
         return section
+
+
+def _pointed(value: object) -> object:
+    """An address alone is all that has to be said."""
+    if not isinstance(value, Scalar):
+        return value
+    section = Map(value.path)
+    section["url"] = value
+    return section
 
 
 def _switched(value: object) -> object:
@@ -153,6 +162,8 @@ class LedgerSection(Section):
     """`full` survives power loss too, and is slower."""
     on_failure: FailureMode = "refuse"
     """What becomes of requests while the ledger cannot be written."""
+    retention: Patience | None = None
+    """PostgreSQL: months that ended longer ago are dropped when they are summed up; sums stay. Absent: none are."""
 
 
 class PricesSection(Section):
@@ -246,6 +257,22 @@ class ExactCacheSection(Section):
 
 Exact = Annotated[ExactSection, BeforeValidator(_switched)]
 ExactCache = Annotated[ExactCacheSection, BeforeValidator(_switched)]
+
+
+class SharedSection(Section):
+    """Redis or Valkey, which lends the nodes their parts of budgets and rates, and holds answers and flights."""
+
+    url: SharedUrl
+    """`redis://HOST:PORT/DB`, `rediss://...`, `redis+cluster://HOST,HOST`. What it holds can be made again."""
+    slice: Share = 0.01
+    """Of a limit, how much a node is lent beyond what it needs at once."""
+    on_failure: FailureMode = "refuse"
+    """While nobody lends: `refuse` what the node has no room for, or `answer`: each may overspend by one slice."""
+    keys: dict[KeyName, FailureMode] = {}
+    """The same for single keys, by their names."""
+
+
+Shared = Annotated[SharedSection, BeforeValidator(_pointed)]
 
 
 class ModelCacheSection(Section):
@@ -435,8 +462,8 @@ class File(Section):
     """Where Penstock listens and who may administer it."""
     store: Store = "sqlite:penstock.db"
     """Where ledger, cache and keys are kept. A relative path starts at the file's directory."""
-    shared: Later = None
-    """What several processes would share."""
+    shared: Shared | None = None
+    """What several processes share: the address alone, or these. Absent: one process serves."""
     currency: Currency = "CNY"
     """The book currency: every total is in it."""
     fx: dict[CurrencyName, Rate] | None = None

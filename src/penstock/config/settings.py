@@ -222,10 +222,21 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """``sync``: ``normal`` or ``full``. ``on_failure``: ``refuse`` or ``answer``."""
+    """``sync``: ``normal`` or ``full``. ``on_failure``: ``refuse`` or ``answer``. ``retention_s`` None = for ever."""
 
     sync: str
     on_failure: str
+    retention_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSettings:
+    """What nodes share. ``slice`` is of a limit; ``on_failure`` and ``keys`` (by name): ``refuse`` or ``answer``."""
+
+    url: str = field(repr=False)
+    slice: float
+    on_failure: str
+    keys: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +284,8 @@ class Settings:
     """What a prompt is held as: ``bytes`` (a true bound) or ``calibrated`` (by what was observed)."""
     regions: RegionSettings = RegionSettings()
     sensitive: SensitiveSettings = SensitiveSettings()
+    shared: SharedSettings | None = None
+    """None = one process serves."""
     takes_models: bool = False
     """The file names no models, so those that a centre offers are served too."""
     warnings: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.config.settings import Settings
 from penstock.ports import CentreNotes
-from penstock.stores.location import MEMORY, sqlite_path
+from penstock.stores.location import MEMORY, is_postgres, sqlite_path
 
 MOST_BYTES: Final = 32 * 1024 * 1024
 
@@ -19,6 +19,8 @@ def open_notes(settings: Settings) -> CentreNotes:
     """The notes beside these settings' store."""
     if settings.store == MEMORY:
         return MemoryNotes()
+    if is_postgres(settings.store):
+        return FileNotes(settings.directory / "penstock")
     return FileNotes(sqlite_path(settings.store, settings.directory))
 
 

@@ -11,12 +11,12 @@ from penstock.ports import AuditStore, BudgetStore, Clock, KeyStore, LedgerReade
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
-from penstock.stores.location import sqlite_path
+from penstock.stores.location import is_postgres, sqlite_path
 from penstock.stores.lock import StoreLock
 from penstock.stores.memory_budgets import MemoryBudgets
 from penstock.stores.memory_keys import MemoryKeys
 from penstock.stores.memory_ledger import MemoryLedger
-from penstock.stores.postgres import Postgres, connected, is_postgres
+from penstock.stores.postgres import Postgres, connected
 from penstock.stores.postgres_audit import PostgresAudit
 from penstock.stores.postgres_budgets import PostgresBudgets
 from penstock.stores.postgres_keys import PostgresKeys

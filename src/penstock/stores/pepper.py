@@ -14,7 +14,7 @@ from typing import Final
 
 from penstock.config.settings import Settings
 from penstock.errors import StoreError
-from penstock.stores.location import MEMORY, sqlite_path
+from penstock.stores.location import MEMORY, is_postgres, sqlite_path
 from penstock.stores.queries import load_queries
 from penstock.stores.sqlite import connect_reading, store_errors
 
@@ -27,6 +27,10 @@ def open_pepper(settings: Settings) -> bytes:
     """The pepper of these settings' store, generated where there is none. Raises StoreError."""
     if settings.server.secret is not None:
         return settings.server.secret.reveal().encode()
+    if is_postgres(settings.store):
+        raise StoreError(
+            "nodes that share a store share the secret of its keys: set `server.secret`, or PENSTOCK_SECRET"
+        )
     if settings.store == MEMORY:
         return secrets.token_bytes(_BYTES)
     path = sqlite_path(settings.store, settings.directory)

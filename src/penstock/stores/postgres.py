@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from penstock.errors import StoreError, StoreUnreachable
+from penstock.stores.location import describe
 from penstock.stores.turns import pause
 
 T = TypeVar("T")
@@ -122,18 +122,6 @@ class Connection(Protocol):
 def lease_lock(lease: int) -> int:
     """The advisory lock of a lease; of 0 too, which never ends."""
     return _LEASES + lease
-
-
-def is_postgres(url: str) -> bool:
-    """Whether a store URL names PostgreSQL."""
-    return url.startswith(("postgresql:", "postgres:"))
-
-
-def describe(url: str) -> str:
-    """The URL without what is secret in it."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
 
 
 def load_driver() -> Any:

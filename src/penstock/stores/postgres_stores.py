@@ -12,7 +12,8 @@ from typing import Final
 from penstock.errors import ConfigError, PenstockError
 from penstock.ports import Stores
 from penstock.stores.answers import Answers
-from penstock.stores.postgres import REPORT_S, REPORTING, Connection, Postgres, describe
+from penstock.stores.location import describe
+from penstock.stores.postgres import REPORT_S, REPORTING, Connection, Postgres
 from penstock.stores.postgres_answers import PostgresBacking, first_id
 from penstock.stores.postgres_budgets import PostgresBudgets
 from penstock.stores.postgres_changes import PostgresChanges

@@ -27,6 +27,7 @@ from penstock.config.settings import Secret
         (formats.parse_network, "10.1.2.3/8", "10.0.0.0/8"),
         (formats.parse_network, "::1", "::1"),
         (formats.parse_store, "sqlite:/var/lib/p.db", "sqlite:/var/lib/p.db"),
+        (formats.parse_store, "postgresql://u:p@h1,h2/d?sslmode=require", "postgresql://u:p@h1,h2/d?sslmode=require"),
         (formats.parse_tag, "feature=a=b", "feature=a=b"),
     ],
 )
@@ -63,7 +64,8 @@ def test_what_is_right_is_read(parse: Callable[[str], object], text: str, value:
         *((formats.parse_proxy, text) for text in ("", "h:3128", "file:///x", "https://h", "socks5://h:1080")),
         *((formats.parse_origin, text) for text in ("", "null", "https://h/", "https://u@h")),
         *((formats.parse_network, text) for text in ("", "h", "10.0.0.0/33", "10.0.0")),
-        *((formats.parse_store, text) for text in ("", "sqlite:", "sqlite::memory:", "mysql:x", "postgres://h/d")),
+        *((formats.parse_store, text) for text in ("", "sqlite:", "sqlite::memory:", "mysql:x")),
+        *((formats.parse_store, text) for text in ("postgres://h", "postgresql:d", "postgresql://u@/d")),
         *((formats.parse_tag, text) for text in ("", "a", "=b", "a=", " a=b")),
     ],
 )
