@@ -10,6 +10,7 @@ from typing import Final
 from penstock.stores.months import NO_MONTH, begin_of, month_at, months_after, name_of
 from penstock.stores.postgres import PARTING, REPORT_S, SPACE, Connection, Postgres
 from penstock.stores.queries import load_queries
+from penstock.stores.spend import QUARTER_S
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class Partitions:
         if unsummed:
             log.info("a month past keeping is not yet summed up", extra={"month": name_of(month)})
             return False
+        past = int(begin_of(month + 1) // QUARTER_S) + QUARTERS_PER_DAY  # calls that began in it went on into the next
+        await connection.execute(self._queries["freeze"], past)
         scripts = [self._queries["drop"].format(table=table, name=name_of(month)) for table in _TABLES]
         await connection.execute(";\n".join(["BEGIN", *scripts, "COMMIT"]), timeout=REPORT_S)
         self._known.discard(month)

@@ -111,6 +111,7 @@ class _Node:
             sweep=self.sweep,
             close=self.close,
             description=describe(self._wanted.url),
+            fence=self._ledger,
             leases=PostgresLeases(pools.leasing, pools.reporting),
             leader=self._leader,
             signals=self._signals,

@@ -81,7 +81,8 @@ SELECT DISTINCT floor(at / 900)::bigint, extract(epoch FROM now()) FROM unnest($
 ON CONFLICT (quarter) DO UPDATE SET at = excluded.at
 
 -- name: unsum
-DELETE FROM summed_quarters WHERE quarter IN (SELECT floor(at / 900)::bigint FROM unnest($1::float8[]) AS given (at))
+DELETE FROM summed_quarters
+WHERE quarter IN (SELECT floor(at / 900)::bigint FROM unnest($1::float8[]) AS given (at)) AND NOT frozen
 
 -- A currency's youngest.
 -- name: last_balances

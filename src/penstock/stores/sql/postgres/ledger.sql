@@ -157,7 +157,7 @@ touched AS (
     ON CONFLICT (quarter) DO UPDATE SET at = excluded.at
 ),
 unsummed AS (
-    DELETE FROM summed_quarters WHERE quarter IN (SELECT quarter FROM late)
+    DELETE FROM summed_quarters WHERE quarter IN (SELECT quarter FROM late) AND NOT frozen
 )
 SELECT lives, ARRAY(SELECT id FROM refused_exchanges UNION ALL SELECT id FROM refused_attempts)
 FROM fence

@@ -7,6 +7,10 @@ CREATE TABLE IF NOT EXISTS {table}_{name} PARTITION OF {table} FOR VALUES IN ({m
 -- name: drop
 DROP TABLE IF EXISTS {table}_{name}
 
+-- What is written late into these is in the rows alone: their sums cannot be made again.
+-- name: freeze
+UPDATE summed_quarters SET frozen = true WHERE quarter < $1 AND NOT frozen
+
 -- The months that have a partition of their own; 0 = the common one.
 -- name: months
 SELECT coalesce(substring(pg_get_expr(relpartbound, oid) FROM '\((\d+)\)')::int, 0)

@@ -92,7 +92,8 @@ CREATE TABLE shares_other PARTITION OF shares DEFAULT;
 
 -- Quarters of an hour (epoch seconds / 900) whose rows are summed up below, and will hardly change.
 CREATE TABLE summed_quarters (
-    quarter bigint PRIMARY KEY
+    quarter bigint PRIMARY KEY,
+    frozen boolean NOT NULL DEFAULT false -- its rows are dropped: the sums are all there is, and stay
 );
 
 -- Quarters into which something was written late: they are not summed up until that has been so for a while.
