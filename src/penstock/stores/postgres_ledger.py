@@ -128,6 +128,10 @@ class PostgresLedger:
         if refusals:
             raise refusals[0]
 
+    def drain(self) -> None:
+        """The spool has something: write it when the server takes it."""
+        self._turns.wake()
+
     async def settled(self) -> None:
         """Return when everything appended before is in the store itself, and the spool is empty. Raises StoreError."""
         await self.flush()

@@ -126,7 +126,8 @@ class _Node:
         """Forget what expired; who leads does so behind, sums up and sees to the months. Raises StoreError."""
         self._answers.sweep(now)
         self._results.sweep(now)
-        await self._spool.adopt()
+        if await self._spool.adopt():
+            self._ledger.drain()
         if not await self._leader.lead():
             return
         self._results.sweep_behind(now)

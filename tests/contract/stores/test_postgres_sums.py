@@ -166,7 +166,7 @@ async def test_a_month_past_keeping_goes_and_its_sums_stay(bench: Bench) -> None
     month = month_at(AT)
     id_ = f"{int(AT * 1000):012x}{7:020x}"
     usage = Usage(10)
-    rows = [
+    rows: list[LedgerRow] = [
         exchange_row(f"ex_{id_}", cost_nano=5, usage=usage), attempt_row(f"at_{id_}", f"ex_{id_}", usage=usage),
         share_row(f"at_{id_}", f"ex_{id_}", 5),
     ]  # fmt: skip
