@@ -3,21 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 from penstock.background.centres import Centres
+from penstock.background.lending import BEAT_S, Lending, Terms
 from penstock.background.probe import Prober
 from penstock.background.recovery import recover
 from penstock.background.sync import Edge, Place
 from penstock.background.ticker import Ticker
+from penstock.background.undertaker import LOOK_S, Undertaker
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
 from penstock.config.fixed import in_force, needs_restart
 from penstock.config.offered import offered_prices, read_offered_prices, with_offers, with_prices
 from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
-from penstock.config.settings import DeploymentSettings, ProviderSettings, Settings
+from penstock.config.settings import DeploymentSettings, ProviderSettings, Settings, SharedSettings
 from penstock.core.budget import Payer
 from penstock.core.budget_report import used_ratios
 from penstock.core.offer import Offer
@@ -27,7 +30,7 @@ from penstock.core.records import OPEN, ExchangeRow, LedgerRow
 from penstock.core.regions import WELL_FOR_S
 from penstock.core.retry import RetryBudget
 from penstock.core.routing import Plan
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError, StoreError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.accounts import Accounts
@@ -56,7 +59,7 @@ from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import Clock, FailPoint, Ids, Rng, StoredResult, Stores, Transport
+from penstock.ports import Clock, FailPoint, Ids, Rng, Shared, StoredResult, Stores, Transport
 from penstock.providers import balance
 from penstock.providers.ask import ask
 from penstock.providers.centre import CentreReader
@@ -64,7 +67,7 @@ from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
 from penstock.stores.centre_notes import open_notes
-from penstock.stores.open import open_stores
+from penstock.stores.open import open_shared, open_stores
 from penstock.stores.pepper import open_pepper
 
 log = logging.getLogger(__name__)
@@ -147,6 +150,7 @@ class Gateway:
         metrics: Metrics,
         world: World,
         status_of: StatusOf,
+        shared: Shared | None = None,
     ) -> None:
         """Use ``open_gateway``."""
         self.settings = settings
@@ -160,7 +164,9 @@ class Gateway:
         self._http = HttpTransport(world.clock)
         self.standing = _standing(settings, world, lambda: self._http.turns.late_s)
         self.keyring = KeyRing(pepper, settings.keys)
-        self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert)
+        self.shared = shared
+        self._lending = self._lender(metrics)
+        self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert, self._lending)
         self.metrics = metrics
         self._world = world
         self._status_of = status_of
@@ -192,6 +198,7 @@ class Gateway:
             Ticker(self.clock, WATCH_S, self._watch, "watch the fleet"),
             Ticker(self.clock, PROBE_S, self.probe, "probe"),
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
+            *self._tickers_of_nodes(),
         ]
 
     async def start(self, moved: Moved | None = None) -> None:
@@ -200,7 +207,9 @@ class Gateway:
         ``moved``: the bank of the process that this one takes over from, which is still at work on what it has begun;
         when it has ended, ``bury`` it.
         """
-        if moved is None:
+        if self._lending is not None:
+            await self._lending.start(self.treasury)
+        elif moved is None:
             await recover(self.stores.ledger, self.clock)
         else:
             self.treasury.take_over(moved)
@@ -233,7 +242,12 @@ class Gateway:
         return [self.standing.fleet.member(each) for model in models for each in model.deployments]
 
     async def bury(self, held: Collection[str]) -> None:
-        """The process before this one has ended: settle what it left open, and book what it never said of ``held``."""
+        """The process before this one has ended: settle what it left open, and book what it never said of ``held``.
+
+        Among many nodes it was one of them, and the one that leads settles for all.
+        """
+        if self._lending is not None:
+            return
         await recover(self.stores.ledger, self.clock, spare=self.owner)
         found = {row.id: row for row in (await self.stores.reader.attempts(sorted(held)) if held else ())}
         for attempt_id in held:
@@ -250,6 +264,11 @@ class Gateway:
         for ticker in self._tickers:
             await ticker.stop()
         await self._http.close()
+        if self._lending is not None:
+            with suppress(StoreError):  # then it ends by itself
+                await self._lending.close()
+        if self.shared is not None:
+            await self.shared.close()
         await self.stores.close()
 
     async def refresh_keys(self, *, always: bool = False) -> None:
@@ -288,6 +307,8 @@ class Gateway:
         wanted = in_force(self.settings, settings)
         await self.treasury.adopt(budgets_in_force(wanted, records))
         self._written, self.book = wanted, self._priced_by(wanted)
+        if self._lending is not None and wanted.shared is not None:
+            self._lending.terms = _terms(wanted.shared)
         self.settings = settings = with_offers(wanted, self.offers)
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
@@ -320,6 +341,34 @@ class Gateway:
         return self._route(self.settings).preview(exchange)
 
     # --- composition
+
+    def _lender(self, metrics: Metrics) -> Lending | None:
+        """Who lends this node its parts of the budgets, where there are others."""
+        shared, terms = self.shared, self.settings.shared
+        leases, fence = self.stores.leases, self.stores.fence
+        if shared is None or terms is None or leases is None or fence is None:
+            return None
+        lending = Lending(
+            rooms=shared.rooms,
+            leases=leases,
+            clock=self.clock,
+            node=self.owner,
+            fence=fence,
+            on_overspent=metrics.overspent,
+        )
+        lending.terms = _terms(terms)
+        return lending
+
+    def _tickers_of_nodes(self) -> Iterator[Ticker]:
+        """What is to be done again and again where there are many nodes."""
+        stores = self.stores
+        if stores.refresh is not None:
+            yield Ticker(self.clock, REFRESH_KEYS_S, stores.refresh, "forget what others purged")
+        if self._lending is not None:
+            yield Ticker(self.clock, BEAT_S, self._lending.beat, "renew the lease")
+        if self._lending is not None and stores.leases is not None and stores.leader is not None:
+            undertaker = Undertaker(stores.leases, stores.leader, stores.ledger, self.clock)
+            yield Ticker(self.clock, LOOK_S, undertaker.look, "settle what the dead left")
 
     def _pipeline(self, settings: Settings) -> Pipeline:
         """The stages in order: a feature that is off is not in the list."""
@@ -466,9 +515,42 @@ async def open_gateway(
         inherited=lock,
         retention_s=settings.ledger.retention_s,
     )
-    pepper = open_pepper(settings)
-    book = world.book or load_book()
-    return Gateway(settings, stores=stores, book=book, pepper=pepper, metrics=metrics, world=world, status_of=status_of)
+    try:
+        shared = await _open_shared(settings, world)
+    except PenstockError:
+        await stores.close()
+        raise
+    return Gateway(
+        settings,
+        stores=stores,
+        book=world.book or load_book(),
+        pepper=open_pepper(settings),
+        metrics=metrics,
+        world=world,
+        status_of=status_of,
+        shared=shared,
+    )
+
+
+async def _open_shared(settings: Settings, world: World) -> Shared | None:
+    """What nodes share, if there are nodes. Raises SharedUnavailable."""
+    if settings.shared is None:
+        return None
+    return await open_shared(
+        settings.shared.url,
+        clock=world.clock,
+        rng=world.rng,
+        ids=world.ids or TimeIds(world.clock.now),
+        max_answer_bytes=settings.cache.max_bytes,
+    )
+
+
+def _terms(shared: SharedSettings) -> Terms:
+    return Terms(
+        shared.slice,
+        frozenset(name for name, mode in shared.keys.items() if mode == "answer"),
+        open_default=shared.on_failure == "answer",
+    )
 
 
 async def ask_balance(provider: ProviderSettings, clock: Clock) -> Sequence[Balance]:

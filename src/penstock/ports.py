@@ -619,6 +619,20 @@ class Leases(Protocol):
         ...
 
 
+class Fence(Protocol):
+    """The ledger's side of a lease."""
+
+    lease: int
+    """Under which attempts are opened; 0 = under none, and without a fence."""
+    may_open_alone: Callable[[], bool]
+    """Whether something may be opened while nobody can ask whether the lease lives."""
+
+    @property
+    def fenced(self) -> bool:
+        """Whether what is opened now is asked of the server."""
+        ...
+
+
 class Leader(Protocol):
     """Whether this node is the one that sweeps, reconciles and settles for all."""
 
@@ -663,6 +677,7 @@ class Stores:
     description: str = ""
     lock: StoreLock | None = None
     """None = no other process can reach it, or any number may."""
+    fence: Fence | None = None
     leases: Leases | None = None
     """This and the following: None = only one process writes it."""
     leader: Leader | None = None
@@ -900,3 +915,14 @@ class SharedAnswers(Protocol):
     ) -> None:
         """As AnswerCache's; every node is told. Raises SharedUnavailable."""
         ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """What ``stores/open.py`` makes of the URL of what nodes share."""
+
+    rooms: Rooms
+    answers: SharedAnswers
+    close: Callable[[], Awaitable[object]]
+    """Await it: tells what is to be told, and disconnects."""
+    description: str = ""

@@ -125,6 +125,14 @@ class Rows:
         return answers
 
 
+class Watched:
+    """A ledger that is always there."""
+
+    lease = 0
+    fenced = True
+    may_open_alone: Callable[[], bool] = staticmethod(lambda: True)
+
+
 class Node:
     """One process."""
 
@@ -139,8 +147,7 @@ class Node:
             leases=town.rows,
             clock=town.clock,
             node=name,
-            on_lease=lambda _lease: None,
-            fenced=lambda: True,
+            fence=Watched(),
             on_overspent=self.overspent.append,
         )
         self.treasury = Treasury(town.clock, MemoryLedger(), "CNY", lambda _name: None, self.lending)

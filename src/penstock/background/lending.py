@@ -18,7 +18,7 @@ from penstock.core.bank import Bank, Claim
 from penstock.core.budget import Budget, Payer, Place
 from penstock.core.parts import Parts, Standing
 from penstock.errors import EpochLost, LeaseEnded, SharedUnavailable, StoreError
-from penstock.ports import LEASE_S, Clock, Epoch, Leases, Lent, Posted, PostedQuery, Return, Rooms, Want
+from penstock.ports import LEASE_S, Clock, Epoch, Fence, Leases, Lent, Posted, PostedQuery, Return, Rooms, Want
 
 log = logging.getLogger(__name__)
 
@@ -76,22 +76,18 @@ class Lending:
         leases: Leases,
         clock: Clock,
         node: str,
-        on_lease: Callable[[int], None],
-        fenced: Callable[[], bool],
+        fence: Fence,
         on_overspent: Callable[[str], None],
     ) -> None:
-        """``on_lease``: what is opened from now on is opened under it; ``fenced``: whether the ledger can be written.
-
-        ``on_overspent``: told of each budget of which more was given than was lent.
-        """
+        """``on_overspent``: told of each budget of which more was given than was lent."""
         self.terms = Terms()
         self.lease = 0
         self._rooms = rooms
         self._leases = leases
         self._clock = clock
         self._node = node
-        self._on_lease = on_lease
-        self._fenced = fenced
+        self._fence = fence
+        fence.may_open_alone = self._was_renewed
         self._on_overspent = on_overspent
         self._epoch = 0
         self._renewed_at = -inf
@@ -133,7 +129,7 @@ class Lending:
             self._parts.clear()
             self._short = frozenset()
             before, self.lease = self.lease, lease
-            self._on_lease(lease)
+            self._fence.lease = lease
             if self._books is not None and before:
                 self._accounts.unsettled.add(before)
                 log.warning("a lease has ended: its rows say what it spent", extra={"lease": before})
@@ -184,7 +180,10 @@ class Lending:
     @property
     def _trusted(self) -> bool:
         """Whether nobody can have lent our parts to others without our rows being counted first."""
-        return self._fenced() or self._clock.monotonic() - self._renewed_at < UNFENCED_S
+        return self._fence.fenced or self._was_renewed()
+
+    def _was_renewed(self) -> bool:
+        return self._clock.monotonic() - self._renewed_at < UNFENCED_S
 
     async def provide(self, claims: Sequence[Claim], payer: Payer) -> None:
         """Ask for what they lack. Raises SharedUnavailable, unless the key is one that is answered then."""

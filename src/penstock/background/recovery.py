@@ -21,12 +21,18 @@ log = logging.getLogger(__name__)
 
 async def recover(ledger: Ledger, clock: Clock, *, spare: str = "") -> int:
     """Settle every open row but those of the process ``spare``; how many attempts that were. Raises StoreError."""
-    left = [pair for pair in await ledger.open_rows() if not spare or pair[0].owner != spare]
+    return await settle_all(
+        ledger, clock, [pair for pair in await ledger.open_rows() if not spare or pair[0].owner != spare]
+    )
+
+
+async def settle_all(ledger: Ledger, clock: Clock, left: Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]]) -> int:
+    """Settle these; how many attempts that were. Raises StoreError."""
     now = clock.now()
     attempts = sum(_settle(ledger, exchange, found, now) for exchange, found in left)
     if left:
         await ledger.flush()
-        log.warning("settled what the last process left open", extra={"exchanges": len(left), "attempts": attempts})
+        log.warning("settled what a process left open", extra={"exchanges": len(left), "attempts": attempts})
     return attempts
 
 

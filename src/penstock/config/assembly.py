@@ -19,6 +19,7 @@ from penstock.config.schema import (
     ModelSection,
     PricesSection,
     ProviderSection,
+    SharedSection,
     TimeoutsOverrideSection,
 )
 from penstock.config.settings import (
@@ -36,6 +37,7 @@ from penstock.config.settings import (
     SensitiveSettings,
     ServerSettings,
     Settings,
+    SharedSettings,
     StaticKey,
     TimeoutSettings,
 )

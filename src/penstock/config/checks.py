@@ -22,6 +22,7 @@ _RESERVED: Final = ("model", "messages", "stream")
 def check(subject: Checked) -> None:
     """Note every mistake."""
     _check_server(subject)
+    _check_shared(subject)
     _check_kinds(subject)
     for path, section, kind in subject.providers():
         _check_urls(subject, path, section, kind)
@@ -52,6 +53,13 @@ def _check_server(subject: Checked) -> None:
             subject.wrong(("server", "edges", index), "has a `/`, which divides edges from tenants; rename the key")
     if server.listen == server.admin_listen and server.listen.port:
         subject.wrong(("server", "admin_listen"), "is the same address as server.listen; use another port")
+
+
+def _check_shared(subject: Checked) -> None:
+    shared, store = subject.file.shared, subject.file.store
+    if shared is not None and not store.startswith("postgres") and subject.intact("store"):
+        what = "needs a store that all nodes can write; set store: postgresql://USER:PASSWORD@HOST/DATABASE"
+        subject.wrong(("shared",), what)
 
 
 def _check_kinds(subject: Checked) -> None:

@@ -123,18 +123,6 @@ class RequestBody(Field):
         return fields
 
 
-class NotYet(Field):
-    """A setting of a later version: refused by name, never ignored; null and an empty list say nothing."""
-
-    __slots__ = ()
-    type = "refused: it comes with a later version"
-
-    def read(self, value: object) -> None:
-        """Nothing, or a refusal."""
-        if value is not None and value != []:
-            raise wrong("is not available in this version; remove it")
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One of ``names``."""
@@ -265,4 +253,3 @@ HeaderValue = Annotated[Secret, Parsed("secret text", formats.parse_header_value
 Digest = Annotated[str, Parsed("64 hexadecimal digits", formats.parse_sha256, secret=True)]
 RequestFields = Annotated[dict[str, Any], RequestBody()]
 SharedUrl = Annotated[str, Parsed("`redis://...`", formats.parse_shared, secret=True)]
-Later = Annotated[None, NotYet()]

@@ -289,3 +289,8 @@ class Settings:
     takes_models: bool = False
     """The file names no models, so those that a centre offers are served too."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shared_url(self) -> str:
+        """Of what nodes share; "" = nothing."""
+        return "" if self.shared is None else self.shared.url

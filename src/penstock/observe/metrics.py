@@ -69,6 +69,11 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_requests_per_second", "Requests that ended, over the last seconds."),
     Declared("penstock_concurrency_limit", "Requests that may be served at once."),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
+    Declared(
+        "penstock_overspent_slices_total",
+        "Slices of a budget that nodes gave while nobody could lend them (shared.on_failure: answer).",
+        ("budget",),
+    ),
     Declared("penstock_overruns_total", "Calls that were billed beyond what was held for them.", ("deployment",)),
     Declared("penstock_centre_up", "0 while a central Penstock cannot be heard.", ("provider",), across="min"),
     Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",), across="min"),
@@ -202,6 +207,10 @@ class Metrics:
     def rows_lost(self, count: int) -> None:
         """Count ledger rows that were given up."""
         self._counts["penstock_ledger_rows_lost_total"][()] += count
+
+    def overspent(self, budget: str) -> None:
+        """Count that a node gave a slice of a budget while nobody lent; ``budget``: its id."""
+        self._counts["penstock_overspent_slices_total"][budget.partition("|")[0],] += 1
 
     def budget_alert(self, budget: str) -> None:
         """Count that an account of a budget reached one of its alerts."""

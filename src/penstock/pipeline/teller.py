@@ -16,7 +16,7 @@ from penstock.config.settings import DeploymentSettings
 from penstock.core.bound import asked_cap, choices, prompt_bound
 from penstock.core.calibration import Calibration
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, ShareRow
-from penstock.errors import ClientGone, CostUnbounded, LedgerUnavailable, StoreError
+from penstock.errors import ClientGone, CostUnbounded, LeaseEnded, LedgerUnavailable, StoreError
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.hold import Hold
@@ -30,6 +30,8 @@ SLICE_TOKENS: Final = 512
 SHORTEST_CAP: Final = 256
 """An answer is not capped below this, or below what the model usually says, where that is known."""
 RETRY_AFTER_LEDGER_S: Final = 5.0
+LEASES: Final = 3
+"""Under so many leases a hold is tried: one ends when this process was stopped for too long."""
 
 Calibrations = dict[str, Calibration]
 """What has been seen of each deployment, by its id; outlives a reload."""
@@ -90,8 +92,18 @@ class Teller:
     async def open(self, exchange: Exchange, deployment: DeploymentSettings, *, waits: bool = True) -> Hold:
         """A durable hold for a call to ``deployment``. ``waits``: for others to end theirs, up to ``budget_wait``.
 
-        Raises BudgetExceeded, CostUnbounded, LedgerUnavailable; then nothing is held.
+        Raises BudgetExceeded, CostUnbounded, LedgerUnavailable, SharedUnavailable; then nothing is held.
         """
+        for _ in range(LEASES):
+            lease = self._treasury.lease
+            try:
+                return await self._open(exchange, deployment, waits=waits)
+            except LeaseEnded:
+                await self._treasury.after_lease(lease)
+        raise _unavailable()
+
+    async def _open(self, exchange: Exchange, deployment: DeploymentSettings, *, waits: bool) -> Hold:
+        """Raises LeaseEnded, too: what was held under it is not held any more, and may be held under another."""
         self.reached("reserve")
         await self._treasury.ready()
         hold = self._measure(exchange, deployment)
@@ -102,13 +114,13 @@ class Teller:
         self._ledger.append([*self._opening(exchange), self.row(exchange, hold)])
         try:
             await self._ledger.flush()
+        except LeaseEnded:
+            self._treasury.settle(hold.attempt_id, exchange.payer, hold.at, Cost(0, 0))
+            raise
         except StoreError as error:
             if self._strict:
                 self.release(exchange, hold, LedgerUnavailable.kind)
-                raise LedgerUnavailable(
-                    "the ledger cannot be written, so nothing is spent now: try again later",
-                    retry_after_s=RETRY_AFTER_LEDGER_S,
-                ) from error
+                raise _unavailable() from error
         except BaseException:
             self.release(exchange, hold, ClientGone.kind)
             raise
@@ -267,3 +279,9 @@ class Teller:
             if known is None:
                 known = self._calibrations[row.deployment] = Calibration()
             known.observe(len(exchange.raw), row.usage.prompt, row.usage.output // choices(exchange.fields))
+
+
+def _unavailable() -> LedgerUnavailable:
+    return LedgerUnavailable(
+        "the ledger cannot be written, so nothing is spent now: try again later", retry_after_s=RETRY_AFTER_LEDGER_S
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import AuditStore, BudgetStore, Clock, KeyStore, LedgerReader, Stores
+from penstock.ports import AuditStore, BudgetStore, Clock, Ids, KeyStore, LedgerReader, Rng, Shared, Stores
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
@@ -25,6 +25,10 @@ from penstock.stores.postgres_schema import prepare as prepare_postgres
 from penstock.stores.postgres_schema import require_schema
 from penstock.stores.postgres_session import alone
 from penstock.stores.postgres_stores import open_postgres, wrong_currency
+from penstock.stores.redis_answers import RedisAnswers
+from penstock.stores.redis_link import RedisLink
+from penstock.stores.redis_rooms import RedisRooms
+from penstock.stores.redis_url import read_redis_url
 from penstock.stores.results import MemoryResults
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_answers import SqliteBacking, StoredModel, load_index, stored_answers
@@ -64,6 +68,24 @@ async def open_stores(
     return await _FACTORIES[scheme](
         Wanted(url, directory, max_answer_bytes, sync, on_lost, clock, currency, inherited, retention_s)
     )
+
+
+async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, max_answer_bytes: int) -> Shared:
+    """What nodes share at a ``redis://`` URL. Raises SharedUnavailable."""
+    link = RedisLink(read_redis_url(url), clock, rng)
+    await link.open()
+    answers = RedisAnswers(link, clock, ids, max_answer_bytes=max_answer_bytes)
+
+    async def close() -> None:
+        await answers.close()
+        await link.close()
+
+    try:
+        await answers.open()
+    except PenstockError:
+        await link.close()
+        raise
+    return Shared(RedisRooms(link), answers, close, str(read_redis_url(url)))
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What providers sent is handed on a turn's worth at a time."""
 
 import asyncio
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -22,7 +23,7 @@ async def test_what_a_turn_takes_is_handed_on_at_once() -> None:
     """Nobody waits while there is little."""
     line, handed = turns(), list[int]()
     for number in range(TURN_BYTES // (READ_BYTES + SMALL)):
-        line.take(SMALL, lambda number=number: handed.append(number))  # type: ignore[misc]
+        line.take(SMALL, partial(handed.append, number))
     assert len(handed) == TURN_BYTES // (READ_BYTES + SMALL)
     assert line.late_s == 0.0
 
@@ -31,7 +32,7 @@ async def test_between_two_turns_the_loop_looks_at_everything_else() -> None:
     """Five large reads are five turns, in the order in which they came, and others go in between."""
     line, seen = turns(), list[str]()
     for number in range(5):
-        line.take(LARGE, lambda number=number: seen.append(f"read {number}"))  # type: ignore[misc]
+        line.take(LARGE, partial(seen.append, f"read {number}"))
     assert seen == ["read 0"]
     while len(seen) < 9:
         await asyncio.sleep(0)
@@ -57,7 +58,7 @@ async def test_what_comes_meanwhile_stands_behind_those_who_wait() -> None:
     """First come, first served, however small it is."""
     line, handed = turns(), list[str]()
     for name in ("a", "b", "c"):
-        line.take(LARGE, lambda name=name: handed.append(name))  # type: ignore[misc]
+        line.take(LARGE, partial(handed.append, name))
     await asyncio.sleep(0)
     line.take(SMALL, lambda: handed.append("d"))
     await asyncio.sleep(0.01)
