@@ -18,7 +18,7 @@ PURE_IMPORTS = frozenset({
 
 IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval", "compile", "breakpoint", "__import__"})
 
-OPTIONAL_EXTRAS: frozenset[str] = frozenset({"asyncpg"})
+OPTIONAL_EXTRAS: frozenset[str] = frozenset({"asyncpg", "hiredis"})
 """Packages that an extra installs: they alone may be imported inside a function."""
 
 CONSTRUCTOR = re.compile(r"_?[A-Z]\w*")

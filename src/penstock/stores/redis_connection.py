@@ -2,25 +2,51 @@
 
 Many calls share it: what is sent within one turn of the loop is one write. A call that nobody waits for any more keeps
 its place in the line, so no reply is ever taken for another's. The parser and the packing are hiredis' own; measured,
-this costs 20 us of CPU per call where redis-py's pool costs 77 (eight at once).
+this costs 20 us of CPU per call where redis-py's pool costs 77 (eight at once). hiredis is of the optional extra
+``scale``: it is imported when a URL asks for it, here and nowhere else.
 """
 
 import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
-
-import hiredis
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from penstock.errors import SharedUnavailable
 from penstock.stores.redis_url import Address, RedisUrl
 
 Word = str | bytes | int | float
 Reply = Any
-"""bytes, int, None, a list of replies, or a hiredis.ReplyError."""
+"""bytes, int, None, a list of replies, or a ReplyError."""
 
 _NOTHING: Final = object()
+
+
+class ReplyError(Exception):
+    """The server answers that it will not, or cannot."""
+
+
+class Unreadable(Exception):
+    """What came is no reply."""
+
+
+class Parser(Protocol):
+    """hiredis' own, as far as it is used."""
+
+    def feed(self, data: bytes) -> None:
+        """More bytes."""
+        ...
+
+    def gets(self) -> Reply:
+        """The next reply, or ``_NOTHING``. Raises Unreadable."""
+        ...
+
+
+class Speech(NamedTuple):
+    """What hiredis does for us."""
+
+    parser: Parser
+    pack: Callable[[tuple[Word, ...]], bytes]
 
 
 class ConnectionLost(ConnectionError):
@@ -30,13 +56,13 @@ class ConnectionLost(ConnectionError):
 class RedisConnection(asyncio.Protocol):
     """One that is open. ``server`` is the id of the process at its other end."""
 
-    def __init__(self, on_lost: "OnLost", on_push: Callable[[Reply], None] | None = None) -> None:
+    def __init__(self, speech: Speech, on_lost: "OnLost", on_push: Callable[[Reply], None] | None = None) -> None:
         """``on_push``: gets all replies that nobody waits for, as of subscriptions."""
         self.server = ""
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._on_push = on_push
-        self._parser = hiredis.Reader(notEnoughData=_NOTHING)
+        self._parser, self._pack = speech
         self._line: deque[asyncio.Future[Reply]] = deque()
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
@@ -83,7 +109,7 @@ class RedisConnection(asyncio.Protocol):
             self._parser.feed(data)
             while (reply := self._parser.gets()) is not _NOTHING:
                 self._hand_out(reply)
-        except hiredis.ProtocolError:
+        except Unreadable:
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's
@@ -107,7 +133,7 @@ class RedisConnection(asyncio.Protocol):
     def _write(self, command: tuple[Word, ...]) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub means a tuple of one
+        self._out.append(self._pack(command))
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -125,6 +151,15 @@ def fail(reply: "asyncio.Future[Reply]", error: Exception) -> None:
         reply.exception()  # it is heard, also where nobody waits
 
 
+def _learnt() -> Speech:
+    try:
+        import hiredis  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise SharedUnavailable("a shared store needs the extra: pip install 'penstock[scale]'") from error
+    parser = hiredis.Reader(protocolError=Unreadable, replyError=ReplyError, notEnoughData=_NOTHING)
+    return Speech(cast("Parser", parser), cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command))
+
+
 async def connect(
     url: RedisUrl,
     address: Address,
@@ -132,10 +167,10 @@ async def connect(
     on_push: Callable[[Reply], None] | None = None,
 ) -> RedisConnection:
     """Connect, get in, ask who it is. Raises OSError, and SharedUnavailable where the server does not let us in."""
-    loop = asyncio.get_running_loop()
+    speech, loop = _learnt(), asyncio.get_running_loop()
     security = ssl.create_default_context() if url.tls else None
     _, connection = await loop.create_connection(
-        lambda: RedisConnection(on_lost, on_push), address.host, address.port, ssl=security
+        lambda: RedisConnection(speech, on_lost, on_push), address.host, address.port, ssl=security
     )
     try:
         connection.server = await _enter(connection, url)
@@ -152,7 +187,7 @@ async def _enter(connection: RedisConnection, url: RedisUrl) -> str:
     info = connection.call("INFO", "server")
     for reply in [*login, *database, info]:
         refused = await reply
-        if isinstance(refused, hiredis.ReplyError):
+        if isinstance(refused, ReplyError):
             raise SharedUnavailable("Redis does not let this node in", detail=str(refused), retry_after_s=1.0)
     return _run_id(await info)
 

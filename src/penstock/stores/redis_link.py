@@ -10,11 +10,9 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Final
 
-import hiredis
-
 from penstock.errors import SharedUnavailable
 from penstock.ports import Clock, Rng
-from penstock.stores.redis_connection import Reply, Word
+from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_ears import Ears
 from penstock.stores.redis_node import DEADLINE_S, RedisNode
 from penstock.stores.redis_slots import read_redirection, read_slots, slot_of
@@ -75,7 +73,7 @@ class RedisLink:
         tail = (len(keys), *keys, *words)
         slot = slot_of(keys[0])
         answer = await self._at(slot, "EVALSHA", script.sha, *tail, signed=True, deadline_s=deadline_s)
-        if isinstance(answer, hiredis.ReplyError) and str(answer).startswith("NOSCRIPT"):
+        if isinstance(answer, ReplyError) and str(answer).startswith("NOSCRIPT"):
             answer = await self._at(slot, "EVAL", script.text, *tail, signed=True, deadline_s=deadline_s)
         return answer
 
@@ -91,7 +89,7 @@ class RedisLink:
 
     async def _at(self, slot: int, *command: Word, signed: bool = False, deadline_s: float | None = None) -> Reply:
         answer = await self._of(slot).call(*command, signed=signed, deadline_s=deadline_s)
-        moved = read_redirection(str(answer)) if isinstance(answer, hiredis.ReplyError) else None
+        moved = read_redirection(str(answer)) if isinstance(answer, ReplyError) else None
         if moved is None:
             return answer
         node = self._node(moved)
@@ -149,7 +147,7 @@ class RedisLink:
 
 def checked(answer: Reply) -> Reply:
     """The answer, unless it is an error. Raises SharedUnavailable."""
-    if isinstance(answer, hiredis.ReplyError):
+    if isinstance(answer, ReplyError):
         raise SharedUnavailable(
             "what the nodes share cannot do that now: try again", detail=str(answer), retry_after_s=1.0
         )

@@ -12,11 +12,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import hiredis
-
 from penstock.errors import SharedUnavailable
 from penstock.ports import Clock, Rng
-from penstock.stores.redis_connection import ConnectionLost, RedisConnection, Reply, Word, connect, fail
+from penstock.stores.redis_connection import ConnectionLost, RedisConnection, Reply, ReplyError, Word, connect, fail
 from penstock.stores.redis_url import Address, RedisUrl
 
 DEADLINE_S: Final = 0.05
@@ -127,7 +125,7 @@ class RedisNode:
         self._clock.later(_GRACE_S, partial(fail, reply, TimeoutError("no answer in time")))
 
     def _checked(self, answer: Reply) -> Reply:
-        if isinstance(answer, hiredis.ReplyError) and str(answer).startswith(_DOWN):
+        if isinstance(answer, ReplyError) and str(answer).startswith(_DOWN):
             self._note_failure()
             raise self._unavailable(str(answer))
         self._failures = 0
@@ -183,7 +181,7 @@ class RedisNode:
                 connection = await connect(self._url, self.address, self._lost)
             with deadline.until(self._clock.monotonic() + self._deadline_s):
                 answer = await connection.call("PING")
-            if connection.alive and not isinstance(answer, hiredis.ReplyError):
+            if connection.alive and not isinstance(answer, ReplyError):
                 self._use(connection)
         except SharedUnavailable as refusal:
             self.refusal = refusal

@@ -6,7 +6,6 @@ no minute more is used than the limit, wherever. All of one key stands in one sl
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from math import ceil
 from typing import Final
 
 from penstock.core.quota import WINDOW_S
@@ -15,7 +14,7 @@ from penstock.stores.redis_connection import Word
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 
-COUNTED_S: Final = ceil(WINDOW_S + PART_S) + 1
+COUNTED_S: Final = WINDOW_S + PART_S + 1.0
 """From the beginning of the second in which it was lent, which may have been its end."""
 
 
@@ -31,7 +30,7 @@ class RedisRates:
 
     async def take(self, key_id: str, node: str, wants: Sequence[RateWant]) -> Sequence[RatePart]:
         """All of them or none. Raises SharedUnavailable."""
-        words = [node, round(LEASE_S * 1000), COUNTED_S, *_flat(wants)]
+        words = [node, round(LEASE_S * 1000), round(COUNTED_S), *_flat(wants)]
         keys = [self._key(key_id, want.what) for want in wants]
         parts = checked(await self._link.run(self._rates, keys, words))
         return [RatePart(lent, wait_ms / 1000) for lent, wait_ms in parts]

@@ -20,14 +20,13 @@ from itertools import chain
 from math import isinf
 from typing import Final
 
-import hiredis
 import msgspec
 
 from penstock.core.budget import Place
 from penstock.errors import EpochLost, LeaseEnded
 from penstock.ports import LEASE_S, Beat, Lent, Return, Want
 from penstock.stores.memory_rooms import LEASE_ENDED, SPREAD
-from penstock.stores.redis_connection import Reply, Word
+from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 
@@ -144,7 +143,7 @@ def _name(place: Place) -> bytes:
 
 def _read(answer: Reply) -> Reply:
     """What a script says. Raises EpochLost, LeaseEnded, SharedUnavailable."""
-    if isinstance(answer, hiredis.ReplyError):
+    if isinstance(answer, ReplyError):
         kind, _, found = str(answer).partition(" ")
         if kind == "EPOCHLOST":
             raise EpochLost(int(found) if found else None)

@@ -1,6 +1,7 @@
 """The link to Redis holds nobody up: frozen, black-holed, reset, killed, emptied, late, or somebody else's servers."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
@@ -274,6 +275,14 @@ async def test_a_wrong_password_is_said() -> None:
                 pass
         assert "WRONGPASS" in caught.value.detail
         assert "wrong-word" not in f"{caught.value.public} {caught.value.detail}"
+
+
+async def test_what_is_missing_is_said(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra: what to install."""
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(SharedUnavailable, match=r"penstock\[scale\]"):
+        async with _linked(server.url):
+            pass
 
 
 @pytest.mark.parametrize(

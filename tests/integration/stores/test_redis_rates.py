@@ -71,7 +71,7 @@ async def test_what_is_over_is_free(link: RedisLink) -> None:
     """A minute later; and of a node that is silent its part of the concurrency."""
     rates, now = RedisRates(link), SystemClock().now()
     minute, places = b"penstock:{rate:k}:requests", b"penstock:{rate:k}:concurrency"
-    await link.call(minute, "HSET", minute, int(now) - COUNTED_S, 100, int(now) - COUNTED_S + 3, 40)
+    await link.call(minute, "HSET", minute, int(now - COUNTED_S), 100, int(now - COUNTED_S) + 3, 40)
     now_ms = round(now * 1000)
     await link.call(places, "HSET", places, "dead", f"5 {now_ms - 1}", "alive", f"4 {now_ms + 4000}")
     wants = [RateWant("requests", 100, 60, 60), RateWant("concurrency", 5, 1, 1)]
