@@ -70,7 +70,7 @@ class RedisAnswers:
         self._lost: deque[str] = deque(maxlen=_LOST_MOST)
         self.tasks: set[asyncio.Future[None]] = set()
         """What is being sent."""
-        self._scripts = {name: load_script(name) for name in ("ask", "tell")}
+        self._scripts = {name: load_script(name) for name in ("ask", "tell", "more")}
 
     async def open(self) -> None:
         """Begin to listen, and to be heard. Raises SharedUnavailable."""
@@ -147,6 +147,7 @@ class RedisAnswers:
             self.nodes,
             keys,
             generation,
+            script=self._scripts["more"],
             tell=self._end,
             spawn=self._spawn,
             max_bytes=self._max_flight_bytes,

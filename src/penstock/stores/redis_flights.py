@@ -17,7 +17,7 @@ from penstock.ports import Clock, CrossingEnd, StoredAnswer
 from penstock.stores.redis_connection import Word
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_nodes import BEAT_S, RedisNodes
-from penstock.stores.scripts import load_script
+from penstock.stores.scripts import Script
 from penstock.stores.shared_errors import pack_error, unpack_error
 from penstock.wire.sse import Event
 
@@ -78,11 +78,12 @@ class RedisCrossing:
         keys: FlightKeys,
         generation: int,
         *,
+        script: Script,
         tell: "Tell",
         spawn: Callable[[Awaitable[None]], None],
         max_bytes: int,
     ) -> None:
-        """``tell``: ends it; ``spawn``: runs what is sent behind."""
+        """``script``: writes a batch; ``tell``: ends it; ``spawn``: runs what is sent behind."""
         self.keys = keys
         self.generation = generation
         self.overflown = False
@@ -96,7 +97,7 @@ class RedisCrossing:
         self._served_by = ""
         self._follow: dict[str, str] = {}
         self._sending = asyncio.Lock()
-        self._script = load_script("more")
+        self._script = script
 
     @property
     def followers(self) -> int:
