@@ -101,6 +101,20 @@ async def test_a_follower_on_another_node_streams_what_the_leader_receives(nodes
     following.close()
 
 
+async def test_a_stream_ends_behind_its_last_event(server: RedisServer | RedisCluster) -> None:
+    """However much is still to be written when its leader has ended."""
+    async with node_at(server.url) as one, node_at(server.url) as other:
+        led, sent = await _led(one, b"long"), events(*("x" * 20_000 for _ in range(100)))
+        following = await _followed(other, b"long")
+        reading = asyncio.create_task(_read(following))
+        await _until(lambda: led.followers)
+        for event in sent:
+            led.publish(event, "p/m")
+        led.end(an_answer(), None, store=False)
+        assert _raws(await reading) == _raws(sent)
+        following.close()
+
+
 async def test_nothing_is_sent_while_nobody_follows(nodes: list[Node], server: RedisServer | RedisCluster) -> None:
     """A request costs one call to ask and one to tell, whatever it streams."""
     servers = server.servers if isinstance(server, RedisCluster) else [server]
