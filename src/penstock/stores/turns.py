@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 INTERVAL_S: Final = 0.05
 """How long rows may gather: at 5,000 exchanges per second a group of 250."""
 
-_BACKOFF_S: Final = (0.1, 5.0)
+_BACKOFF_S: Final = (0.1, 1.0)
 """The first and the longest wait after a failure; each wait is twice the one before."""
 
 
