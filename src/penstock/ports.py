@@ -632,6 +632,10 @@ class Fence(Protocol):
         """Whether what is opened now is asked of the server."""
         ...
 
+    async def settled(self) -> None:
+        """Return when all that was appended before is at the server. Raises StoreError."""
+        ...
+
 
 class Leader(Protocol):
     """Whether this node is the one that sweeps, reconciles and settles for all."""
@@ -736,6 +740,8 @@ class Beat(NamedTuple):
     """Leases that were not renewed for ``LEASE_S``: end them."""
     parts: Sequence[int]
     """What it has, in all, of each account that it spoke of; in their order."""
+    ended: Sequence[str]
+    """Leases that have ended and are not counted for good."""
 
 
 class Rooms(Protocol):

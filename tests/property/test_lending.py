@@ -11,6 +11,7 @@ import pytest
 from penstock.clock import LoopClock
 from penstock.core.budget import Budget, Payer
 from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
+from penstock.stores.memory_rooms import MemoryRooms
 from tests.support.house import EPOCH
 from tests.support.lending_nodes import Node, Town
 
@@ -82,3 +83,53 @@ async def test_whatever_happens_nothing_is_overspent(seed: int) -> None:
         await asyncio.sleep(30)
         start = ALL.span(town.clock.now()).start
         assert town.taken(ALL, "") == town.rows.total(ALL, "", start)
+
+
+async def test_who_leaves_leaves_nothing_taken() -> None:
+    """A node that ends has its lease counted for good: what it was lent and did not spend is there for others."""
+    async with town_of(2, ALL) as town:
+        await town.nodes[0].spend(Payer(), held=100, billed=60)
+        await town.nodes[0].stop()
+        await town.nodes[0].lending.close()
+        assert town.taken(ALL, "") == 60
+        await town.nodes[1].spend(Payer(), held=4_940, billed=4_940)
+
+
+async def test_a_lease_that_is_ended_is_counted_by_whoever_is_left() -> None:
+    """Its node dies, who ended it dies too, then its last call is settled: the third node counts what it came to."""
+    async with town_of(3, ALL) as town:
+        dead, second, third = town.nodes
+        calling = asyncio.ensure_future(dead.spend(Payer(), held=100, billed=60, lasts_s=9.0))
+        await asyncio.sleep(0.1)
+        await dead.stop()
+        third.running.clear()
+        await asyncio.sleep(7.0)
+        await second.stop()
+        third.running.set()
+        await calling
+        await asyncio.sleep(12.0)
+        assert town.taken(ALL, "") == 60
+
+
+class OnceDeaf(MemoryRooms):
+    """Does not hear of the next lease that begins."""
+
+    deaf = False
+
+    async def enter(self, epoch: int, lease: str) -> None:
+        """A new lease."""
+        if self.deaf:
+            self.deaf = False
+            raise SharedUnavailable("no answer in time")
+        await super().enter(epoch, lease)
+
+
+async def test_a_lease_that_was_not_heard_of_does_not_live_on() -> None:
+    """What lends is gone between the two: nobody would ever find such a lease silent."""
+    async with town_of(0, ALL) as town:
+        town.rooms = rooms = OnceDeaf(town.clock.monotonic)
+        node = await town.node()
+        rooms.deaf = True
+        with pytest.raises(SharedUnavailable):
+            await node.lending.begin_again()
+        assert [lease.id for lease in await town.rows.alive()] == [node.lending.lease]

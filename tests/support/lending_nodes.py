@@ -132,6 +132,9 @@ class Watched:
     fenced = True
     may_open_alone: Callable[[], bool] = staticmethod(lambda: True)
 
+    async def settled(self) -> None:
+        """Always."""
+
 
 class Node:
     """One process."""

@@ -145,7 +145,7 @@ class RoomsMachine(RuleBasedStateMachine):
             returns.append(Return(place, min(idle, int(idle * share)), self.spent[lease][place]))
         if beat:
             told = [self.answer(each, "renew", lease, returns) for each in (self.rooms, self.model)]
-            assert told[0].parts == told[1].parts
+            assert (told[0].parts, told[0].ended) == (told[1].parts, told[1].ended)
             parts = told[0].parts
         else:
             parts = self.both("give_back", lease, returns)

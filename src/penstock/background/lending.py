@@ -147,24 +147,34 @@ class Lending:
                     continue
                 await self._rooms.begin(epoch.number, server)
                 log.warning("budgets are counted anew", extra={"epoch": epoch.number})
-            lease = await self._leases.begin(self._node)
             try:
-                await self._rooms.enter(epoch.number, str(lease))
+                return epoch.number, await self._enter_under(epoch.number)
             except LeaseEnded:
                 continue
             except EpochLost:
                 if attempt:  # who made it has had the time to begin it
                     self._lost = epoch.number
                 await self._clock.sleep(BEGIN_WITHIN_S)
-            else:
-                return epoch.number, lease
         raise SharedUnavailable(COUNTED_ANEW, retry_after_s=RETRY_AFTER_S)
+
+    async def _enter_under(self, epoch: int) -> int:
+        """A lease that both know. One that only the ledger knows would never be found silent, so it is ended here."""
+        lease = await self._leases.begin(self._node)
+        try:
+            await self._rooms.enter(epoch, str(lease))
+        except StoreError:
+            await self._leases.end(lease)
+            raise
+        return lease
 
     async def close(self) -> None:
         """End the lease: what is left of it can be lent to others at once. Raises SharedUnavailable, StoreError."""
         if self.lease:
+            await self._fence.settled()  # what waits on this machine is not in what its rows say
             await self._leases.end(self.lease)
             await self._count(self.lease, final=False)
+            self._accounts.unsettled.add(self.lease)
+            await self._settle()
 
     # --- what the treasury asks
 
@@ -291,6 +301,7 @@ class Lending:
             beat = await self._rooms.renew(self._epoch, str(self.lease), returns)
             self._renewed_at = began
             self._short = frozenset(beat.short)
+            self._accounts.unsettled.update(map(int, beat.ended))  # also those of nodes that are gone since
             for told, part in zip(returns, beat.parts, strict=True):
                 self._parts.of(told.place).lent = part
         return beat.silent

@@ -60,6 +60,7 @@ class MemoryRooms:
         self._epoch: int | None = None
         self._accounts: dict[Place, RoomAccount] = {}
         self._renewed: dict[str, float] = {}
+        self._ended: set[str] = set()
         self._final: set[str] = set()
 
     @property
@@ -110,7 +111,8 @@ class MemoryRooms:
         short = [
             place for place, account in self._accounts.items() if account.short_at >= before and lease in account.parts
         ]
-        return Beat(short, [each for each, at in self._renewed.items() if at < now - LEASE_S], parts)
+        silent = [each for each, at in self._renewed.items() if at < now - LEASE_S]
+        return Beat(short, silent, parts, sorted(self._ended))
 
     async def set_account(
         self, epoch: int, place: Place, base: int, spent: Mapping[str, int], forget_in_s: float
@@ -139,7 +141,9 @@ class MemoryRooms:
                 account.base += amount
             elif amount:
                 account.parts[lease] = Part(amount, amount)
+        self._ended.add(lease)
         if final:
+            self._ended.discard(lease)
             self._final.add(lease)
 
     def empty(self) -> None:
@@ -147,6 +151,7 @@ class MemoryRooms:
         self._epoch = None
         self._accounts.clear()
         self._renewed.clear()
+        self._ended.clear()
         self._final.clear()
 
     # --- the rules

@@ -5,6 +5,7 @@ Fails closed: nothing is lent that was not heard of. All keys stand in one slot,
     {<prefix>:money}:head               epoch, server (the process it began on), changes
     {<prefix>:money}:old                epochs whose keys are still to go
     {<prefix>:money}:<epoch>:leases     by when they were renewed; those that live
+    {<prefix>:money}:<epoch>:ended      leases that are not yet
     {<prefix>:money}:<epoch>:final      leases that were added to the bases
     {<prefix>:money}:<epoch>:accounts   by when they are forgotten
     {<prefix>:money}:<epoch>:short      accounts that refused somebody, by when
@@ -96,7 +97,7 @@ class RedisRooms:
 
     async def set_lease(self, epoch: int, lease: str, spent: Mapping[Place, int], *, final: bool) -> None:
         """What it has is what it spent; for good, if it is final."""
-        keys = self._keys(epoch, "leases", "final", f"of:{lease}")
+        keys = self._keys(epoch, "leases", "final", f"of:{lease}", "ended")
         (beginning,) = self._accounts(epoch, [b""])
         words = _flat((_name(place), amount) for place, amount in spent.items())
         self._note(epoch, int(await self._run("lease", epoch, keys, lease, int(final), beginning, *words)))
@@ -106,17 +107,20 @@ class RedisRooms:
     async def _beat(self, epoch: int, lease: str, returns: Sequence[Return], *, renew: bool) -> Beat:
         names = [_name(each.place) for each in returns]
         keys = (
-            *self._keys(epoch, "leases", "short", "accounts", f"of:{lease}"),
+            *self._keys(epoch, "leases", "short", "accounts", f"of:{lease}", "ended"),
             self._all + b"old",
             *self._accounts(epoch, names),
         )
         words = _flat((each.back, each.spent) for each in returns)
-        changes, parts, short, silent = await self._run(
+        changes, parts, short, silent, ended = await self._run(
             "beat", epoch, keys, lease, int(renew), round(LEASE_S * 1000), self._all, *words
         )
         self._note(epoch, int(changes))
         return Beat(
-            [_decode(name) for name in short], [each.decode() for each in silent], [int(each) for each in parts]
+            [_decode(name) for name in short],
+            [each.decode() for each in silent],
+            [int(each) for each in parts],
+            sorted(each.decode() for each in ended),
         )
 
     async def _run(self, name: str, epoch: int, keys: Sequence[bytes], *words: Word) -> Reply:

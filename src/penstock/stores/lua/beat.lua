@@ -1,11 +1,11 @@
 -- after: money
 -- Takes back what a lease gives, books what it spent, and, if it is renewed: who is silent, and where somebody is short.
--- KEYS: head, leases, short, accounts, of, old, account...
+-- KEYS: head, leases, short, accounts, of, ended, old, account...
 -- ARGV: epoch, seen, lease, renew (1 or 0), silence in ms, the keys' common beginning, then of each account:
 --       back, spent; server.
--- Returns: changes, parts, names that are short, silent leases.
+-- Returns: changes, parts, names that are short, silent leases, and those that have ended and are not final.
 
-local FIRST_KEY, FIRST_WORD, PRUNED, KEPT_MS = 6, 6, 100, 60000
+local FIRST_KEY, FIRST_WORD, PRUNED, KEPT_MS = 7, 6, 100, 60000
 local lease, silence, beginning = ARGV[3], tonumber(ARGV[5]), ARGV[6]
 local before = redis.call('ZSCORE', KEYS[2], lease)
 if not before then
@@ -27,7 +27,7 @@ for i = 1, #KEYS - FIRST_KEY do
   end
 end
 if ARGV[4] == '0' then
-  return {changed(), parts, {}, {}}
+  return {changed(), parts, {}, {}, {}}
 end
 
 local now = milliseconds()
@@ -46,7 +46,7 @@ end
 forget(ARGV[1], KEYS[4], redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, PRUNED))
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - KEPT_MS)
 
-local old = redis.call('LINDEX', KEYS[6], 0)
+local old = redis.call('LINDEX', KEYS[7], 0)
 if old then
   local accounts = beginning .. old .. ':accounts'
   local names = redis.call('ZRANGE', accounts, 0, PRUNED - 1)
@@ -54,8 +54,9 @@ if old then
     for _, each in ipairs(redis.call('ZRANGE', beginning .. old .. ':leases', 0, -1)) do
       redis.call('UNLINK', beginning .. old .. ':of:' .. each)
     end
-    redis.call('UNLINK', accounts, beginning .. old .. ':leases', beginning .. old .. ':short', beginning .. old .. ':final')
-    redis.call('LPOP', KEYS[6])
+    redis.call('UNLINK', accounts, beginning .. old .. ':leases', beginning .. old .. ':short')
+    redis.call('UNLINK', beginning .. old .. ':ended', beginning .. old .. ':final')
+    redis.call('LPOP', KEYS[7])
   end
   forget(old, accounts, names)
 end
@@ -64,4 +65,5 @@ local short = {}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], before, '+inf')) do
   if redis.call('SISMEMBER', KEYS[5], name) == 1 then short[#short + 1] = name end
 end
-return {changed(), parts, short, redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. (now - silence))}
+local silent = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. (now - silence))
+return {changed(), parts, short, silent, redis.call('SMEMBERS', KEYS[6])}

@@ -1,7 +1,7 @@
 -- after: money
 -- A lease has ended: of every account of which it has a part it has what it spent there. An account of which it has
 -- none was made after its end, and what it spent is in the base.
--- KEYS: head, leases, final, of. ARGV: epoch, seen, lease, final (1 or 0), the accounts' common beginning, then of each
+-- KEYS: head, leases, final, of, ended. ARGV: epoch, seen, lease, final (1 or 0), the accounts' common beginning, then of each
 -- account where it spent anything: name, spent; server.
 
 local FIRST_WORD = 5
@@ -31,6 +31,9 @@ end
 redis.call('ZREM', KEYS[2], lease)
 if final then
   redis.call('UNLINK', KEYS[4])
+  redis.call('SREM', KEYS[5], lease)
   redis.call('SADD', KEYS[3], lease)
+else
+  redis.call('SADD', KEYS[5], lease)
 end
 return changed()
