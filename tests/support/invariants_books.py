@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +74,19 @@ def stored_rows(path: Path) -> list[LedgerRow]:
     """Every row of a SQLite store, read by column names and by nothing of ours."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.row_factory = sqlite3.Row
-        return [row for table, kind in _TABLES.items() for row in _read(connection, table, kind)]
+        return [row for table in _TABLES for row in rows_of(table, map(dict, _all(connection, table)))]
+
+
+def rows_of(table: str, found: Iterable[dict[str, Any]]) -> Iterator[LedgerRow]:
+    """The rows of one of the three tables, from what a store has in its columns."""
+    kind = _TABLES[table]
+    for values in found:
+        if "input_miss" in values:
+            values["usage"] = Usage(*(values[name] for name in Usage._fields))
+        if "tags" in values:
+            values["tags"] = json.loads(values["tags"] or "{}")
+        known = {name: values[name] for name in kind.__struct_fields__}
+        yield msgspec.convert(known, kind, strict=False)
 
 
 def integrity(path: Path) -> str:
@@ -89,12 +101,5 @@ def _keep(rows: dict[str, Any], row: ExchangeRow | AttemptRow) -> None:
         rows[row.id] = row
 
 
-def _read(connection: sqlite3.Connection, table: str, kind: type[LedgerRow]) -> Iterable[LedgerRow]:
-    for values in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 - one of three names
-        found: dict[str, Any] = dict(values)
-        if "input_miss" in found:
-            found["usage"] = Usage(*(found[name] for name in Usage._fields))
-        if "tags" in found:
-            found["tags"] = json.loads(found["tags"] or "{}")
-        known = {name: found[name] for name in kind.__struct_fields__}
-        yield msgspec.convert(known, kind, strict=False)
+def _all(connection: sqlite3.Connection, table: str) -> Iterable[Any]:
+    return connection.execute(f"SELECT * FROM {table}")  # noqa: S608 - one of three names

@@ -85,12 +85,12 @@ def _request(port: int, question: Question, path: str) -> bytes:
         f"host: 127.0.0.1:{port}",
         "content-type: application/json",
         f"content-length: {len(body)}",
-        f"x-penstock-tags: marker={question.marker}",
         "connection: close",
     ]
     if question.key:
         lines.append(f"authorization: Bearer {question.key}")
-    lines += [f"{name}: {value}" for name, value in question.headers.items()]
+    headers = {"x-penstock-tags": f"marker={question.marker}"} | question.headers
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
