@@ -5,6 +5,8 @@ generated once and readable by its owner only. Losing it makes every stored key 
 when another is generated.
 """
 
+import hashlib
+import hmac
 import logging
 import os
 import secrets
@@ -21,6 +23,7 @@ from penstock.stores.sqlite import connect_reading, store_errors
 log = logging.getLogger(__name__)
 
 _BYTES: Final = 32
+_SIGN_DIGITS: Final = 16
 
 
 def open_pepper(settings: Settings) -> bytes:
@@ -33,8 +36,25 @@ def open_pepper(settings: Settings) -> bytes:
         )
     if settings.store == MEMORY:
         return secrets.token_bytes(_BYTES)
+    return _kept(secret_file(settings), sqlite_path(settings.store, settings.directory))
+
+
+def secret_file(settings: Settings) -> Path:
+    """Where the pepper of a store on disk is kept when the config has none."""
     path = sqlite_path(settings.store, settings.directory)
-    return _kept(path.with_name(f"{path.name}.secret"), path)
+    return path.with_name(f"{path.name}.secret")
+
+
+def find_pepper(settings: Settings) -> bytes | None:
+    """The pepper there is; none is generated. Raises StoreError when it cannot be read."""
+    if settings.server.secret is None and not is_postgres(settings.store) and not secret_file(settings).exists():
+        return None
+    return open_pepper(settings)
+
+
+def sign_of(pepper: bytes) -> str:
+    """By which to know a pepper again, and nothing else of it."""
+    return hmac.digest(pepper, b"penstock: the secret of keys", hashlib.sha256).hex()[:_SIGN_DIGITS]
 
 
 def _kept(path: Path, store: Path) -> bytes:

@@ -5,14 +5,15 @@ report, one listens, one leads. Each pool has its own breaker: each finds out in
 """
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError
-from penstock.ports import Stores
+from penstock.ports import Purge, Stores
 from penstock.stores.answers import Answers
 from penstock.stores.location import describe
+from penstock.stores.move_target import require_whole
 from penstock.stores.postgres import REPORT_S, REPORTING, Connection, Postgres
 from penstock.stores.postgres_answers import PostgresBacking, first_id
 from penstock.stores.postgres_budgets import PostgresBudgets
@@ -66,6 +67,7 @@ async def open_postgres(wanted: Wanted) -> Stores:
     pools = _Pools.of(wanted.url, wanted.sync)
     try:
         await prepare(pools.reporting)
+        await require_whole(pools.reporting)
         await _require_currency(wanted, pools.reporting)
         return await _Node(wanted, pools).open()
     except PenstockError:
@@ -118,9 +120,9 @@ class _Node:
             refresh=self.refresh,
         )
 
-    async def refresh(self) -> None:
-        """Forget what other nodes purged. Raises StoreError."""
-        await self._backing.hear(self._answers)
+    async def refresh(self) -> Sequence[Purge]:
+        """Forget what other nodes purged; what was purged by any. Raises StoreError."""
+        return await self._backing.hear(self._answers)
 
     async def sweep(self, now: float) -> None:
         """Forget what expired; who leads does so behind, sums up and sees to the months. Raises StoreError."""
