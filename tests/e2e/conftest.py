@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.gateway_process import GatewayProcess
-from tests.support.sdk_gateway import sdk_gateway
+from tests.support.postgres_server import end_shared_server
+from tests.support.sdk_gateway import SdkGateway, sdk_gateway
 from tests.support.upstream import Upstream, upstream
 
 
@@ -18,9 +18,22 @@ def shared_upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="session")
-def shared_gateway(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """Serves for as long as the tests run."""
-    with sdk_gateway(tmp_path_factory.mktemp("gateway"), shared_upstream) as made:
+def servers() -> Iterator[None]:
+    """PostgreSQL, started by who needs it first, ends with the session."""
+    yield
+    end_shared_server()
+
+
+@pytest.fixture(scope="session", params=[sdk_gateway], ids=["one_node"])
+def shared_gateway(
+    request: pytest.FixtureRequest,
+    servers: None,
+    shared_upstream: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[SdkGateway]:
+    """Serves for as long as its tests run."""
+    del servers  # asked for, so that they outlive it
+    with request.param(tmp_path_factory.mktemp("gateway"), shared_upstream) as made:
         yield made
 
 
@@ -32,7 +45,7 @@ def up(shared_upstream: Upstream) -> Upstream:
 
 
 @pytest.fixture
-def gateway(shared_gateway: GatewayProcess, up: Upstream) -> GatewayProcess:
+def gateway(shared_gateway: SdkGateway, up: Upstream) -> SdkGateway:
     """The gateway of ``sdk_gateway.py``, before ``up``."""
     del up  # asked for, so that it has forgotten
     return shared_gateway

@@ -11,8 +11,7 @@ from anthropic import Anthropic
 from penstock.core.usage import Usage
 from penstock.providers.answers import sse
 from penstock.providers.play import SSE, Pause
-from tests.support.gateway_process import GatewayProcess
-from tests.support.sdk_gateway import APP_KEY, NARROW_KEY, SLOW_KEY, UPSTREAM_KEY, amount, cost_nano
+from tests.support.sdk_gateway import APP_KEY, NARROW_KEY, SLOW_KEY, UPSTREAM_KEY, SdkGateway, amount, cost_nano
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -26,7 +25,7 @@ HEAD = {"id": "msg_1", "type": "message", "role": "assistant", "model": "up-clau
 
 
 @pytest.fixture
-def clients(gateway: GatewayProcess) -> Iterator[Clients]:
+def clients(gateway: SdkGateway) -> Iterator[Clients]:
     """Makes clients for a key; they are closed afterwards. They do not repeat what fails."""
     made: list[Anthropic] = []
 
@@ -60,9 +59,7 @@ def text_of(message: anthropic.types.Message) -> str:
     return "".join(block.text for block in message.content if block.type == "text")
 
 
-def test_a_whole_message_is_in_the_ledger(
-    client: Anthropic, gateway: GatewayProcess, up: Upstream, fresh: Fresh
-) -> None:
+def test_a_whole_message_is_in_the_ledger(client: Anthropic, gateway: SdkGateway, up: Upstream, fresh: Fresh) -> None:
     """The answer as the provider gave it; its usage and its cost, to the nano-unit, under its own endpoint."""
     before, _ = gateway.spend("endpoint")
     up.script.reply("水到渠成", usage=USAGE)
@@ -89,7 +86,7 @@ def test_a_whole_message_is_in_the_ledger(
 
 
 def test_a_streamed_message_is_in_the_ledger(
-    client: Anthropic, gateway: GatewayProcess, up: Upstream, fresh: Fresh
+    client: Anthropic, gateway: SdkGateway, up: Upstream, fresh: Fresh
 ) -> None:
     """The SDK puts it together; usage and cost are those of a whole one."""
     up.script.stream(["it ", "is ", "so"], reasoning=["Hm"], usage=USAGE)
@@ -105,7 +102,7 @@ def test_a_streamed_message_is_in_the_ledger(
     assert rows["exchange"][0]["streamed"] is True
 
 
-def test_messages_are_cached_too(client: Anthropic, gateway: GatewayProcess, up: Upstream, fresh: Fresh) -> None:
+def test_messages_are_cached_too(client: Anthropic, gateway: SdkGateway, up: Upstream, fresh: Fresh) -> None:
     """The repeat is the same message for nothing, whole and streamed."""
     question = fresh()
     up.script.reply("kept", usage=USAGE)
@@ -120,7 +117,7 @@ def test_messages_are_cached_too(client: Anthropic, gateway: GatewayProcess, up:
     assert gateway.exchange(raw.headers["x-request-id"])["share"][0]["lever"] == "exact"
 
 
-def test_counting_tokens_is_free(client: Anthropic, gateway: GatewayProcess, up: Upstream, fresh: Fresh) -> None:
+def test_counting_tokens_is_free(client: Anthropic, gateway: SdkGateway, up: Upstream, fresh: Fresh) -> None:
     """The provider counts; the ledger has the request and no cost."""
     up.script.json({"input_tokens": 42})
     raw = client.messages.with_raw_response.count_tokens(model="claude", messages=say(fresh()))

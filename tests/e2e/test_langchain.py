@@ -9,8 +9,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, SecretStr
 
 from penstock.core.usage import Usage
-from tests.support.gateway_process import GatewayProcess
-from tests.support.sdk_gateway import APP_KEY
+from tests.support.sdk_gateway import APP_KEY, SdkGateway
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -27,7 +26,7 @@ class Weather(BaseModel):
 
 
 @pytest.fixture
-def chat(gateway: GatewayProcess) -> Callable[..., ChatOpenAI]:
+def chat(gateway: SdkGateway) -> Callable[..., ChatOpenAI]:
     """Makes chat models with the options of a test."""
 
     def made(**options: Any) -> ChatOpenAI:
@@ -82,7 +81,7 @@ def test_structured_output(chat: Callable[..., ChatOpenAI], up: Upstream, fresh:
     assert up.calls[0].json["response_format"] == {"type": "json_object"}
 
 
-def test_embeddings(gateway: GatewayProcess, up: Upstream, fresh: Fresh) -> None:
+def test_embeddings(gateway: SdkGateway, up: Upstream, fresh: Fresh) -> None:
     """Of documents and of a query, sent as text: a tokenizer of OpenAI's would be no use to other providers."""
     embedder = OpenAIEmbeddings(
         model="embed", base_url=gateway.base_url, api_key=SecretStr(APP_KEY), check_embedding_ctx_length=False

@@ -12,7 +12,8 @@ from penstock.errors import BadAnswer
 from penstock.providers.answers import Answer, events, whole
 from penstock.providers.play import JSON, SSE, Pause, Play
 from penstock.providers.scripted import Asked
-from tests.support.gateway_process import GatewayProcess, environment
+from tests.support.gateway_process import environment
+from tests.support.sdk_gateway import SdkGateway
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -67,7 +68,7 @@ def node() -> str:
 
 
 @pytest.fixture(scope="module")
-def results(node: str, shared_gateway: GatewayProcess, shared_upstream: Upstream) -> dict[str, str]:
+def results(node: str, shared_gateway: SdkGateway, shared_upstream: Upstream) -> dict[str, str]:
     """What every check said; the script runs once."""
     shared_upstream.forget()
     shared_upstream.script.call(scene).forever()

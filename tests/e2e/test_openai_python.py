@@ -13,8 +13,7 @@ from penstock.core.usage import Usage
 from penstock.errors import BadAnswer
 from penstock.providers.answers import Answer, sse, whole
 from penstock.providers.play import SSE, Pause, Step
-from tests.support.gateway_process import GatewayProcess
-from tests.support.sdk_gateway import APP_KEY, MODELS, NARROW_KEY, SLOW_KEY, UPSTREAM_KEY, amount, cost_nano
+from tests.support.sdk_gateway import APP_KEY, MODELS, NARROW_KEY, SLOW_KEY, UPSTREAM_KEY, SdkGateway, amount, cost_nano
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +37,7 @@ HALF = sse(
 
 
 @pytest.fixture
-def clients(gateway: GatewayProcess) -> Iterator[Clients]:
+def clients(gateway: SdkGateway) -> Iterator[Clients]:
     """Makes clients, for a key and a path; they are closed afterwards. They do not repeat what fails."""
     made: list[OpenAI] = []
 

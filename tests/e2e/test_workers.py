@@ -1,82 +1,34 @@
 """Several processes on one address: served, watched, summed up, replaced and ended together."""
 
-import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from http.client import HTTPConnection
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.gateway_process import GatewayProcess, wait_for
+from tests.support.gateway_process import wait_for
 from tests.support.metrics_text import samples
-
-PROGRAM = [sys.executable, "-m", "tests.support.gateway_with_workers", "2"]
-ROOT = Path(__file__).parents[2]
+from tests.support.workers_house import House, house_in_memory, shared_house
 
 pytestmark = pytest.mark.e2e
 
 
-class House(GatewayProcess):
-    """A gateway with two workers."""
-
-    def begin(self) -> None:
-        """Start them all."""
-        self.program, self.env = PROGRAM, {**os.environ, "PYTHONPATH": str(ROOT)}
-        self.start()
-
-    def ask(self, text: str = "hello") -> int:
-        """The status of a question that is soon answered."""
-        return self._post("/v1/embeddings", {"model": "sim-embed", "input": text})
-
-    def chat(self) -> int:
-        """The status of one that takes a second."""
-        return self._post("/v1/chat/completions", {"model": "sim-chat", "messages": [{"role": "user", "content": "x"}]})
-
-    def _post(self, path: str, body: dict[str, Any]) -> int:
-        """On a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        with closing(connection):
-            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-            response = connection.getresponse()
-            response.read()
-            return response.status
-
-    def workers(self) -> set[int]:
-        """Their processes."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
-        return {int(pid) for pid in children.split()}
-
-    def ready(self) -> Any:
-        """How many are ready."""
-        return json.loads(self.admin("/readyz")[1])["workers"]["ready"]
-
-    def answered(self) -> float:
-        """How many requests ended, by ``/metrics``."""
-        found = samples(self.metrics())
-        return sum(value for (name, _), value in found.items() if name == "penstock_requests_total")
-
-
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(request: pytest.FixtureRequest, servers: None, tmp_path: Path) -> Iterator[House]:
     """Serving, and ended by SIGTERM with 0 unless the test has ended it."""
-    house = House(tmp_path)
-    house.configure(store="memory:")
-    house.begin()
-    try:
-        yield house
-        assert house.stop() == 0, house.stderr
-        assert "Traceback" not in house.stderr
-    finally:
-        house.kill()
+    del servers  # asked for, so that they outlive it
+    with getattr(request, "param", house_in_memory)(tmp_path) as made:
+        yield made
 
 
+either_way = pytest.mark.parametrize("house", [house_in_memory, shared_house], indirect=True, ids=["memory", "shared"])
+
+
+@either_way
 def test_both_serve_and_are_told_as_one(house: House) -> None:
     """Each answers, and the metrics are those of both, with each of them told once."""
     assert len(house.workers()) == 2
@@ -88,6 +40,7 @@ def test_both_serve_and_are_told_as_one(house: House) -> None:
     assert found["penstock_concurrency_limit", ()] == 2 * 512
 
 
+@either_way
 def test_who_dies_is_replaced_and_what_it_counted_stays(house: House) -> None:
     """The other one serves meanwhile; a new one comes, and no sum falls."""
     assert {house.ask(str(place)) for place in range(4)} == {200}
@@ -115,6 +68,7 @@ def test_one_after_the_other_is_replaced_and_nobody_is_refused(house: House) -> 
     assert house.answered() > 0
 
 
+@either_way
 def test_what_is_under_way_is_answered_before_the_end(house: House) -> None:
     """SIGTERM: a question that a worker has begun is answered, nobody else is let in, and all end with 0."""
     with ThreadPoolExecutor(1) as pool:

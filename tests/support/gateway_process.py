@@ -39,6 +39,8 @@ class GatewayProcess:
         self.store = directory / "penstock.db"
         self.program: Sequence[str] = (PENSTOCK,)
         """What is run."""
+        self.options: Sequence[str] = ()
+        """Of ``serve``."""
         self.env: Mapping[str, str] | None = None
         """None = this process's."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +81,7 @@ class GatewayProcess:
 
     def start(self) -> None:
         """Serve; returns when ``/readyz`` says so."""
-        command = [*self.program, "serve", "-c", str(self.config)]
+        command = [*self.program, "serve", *self.options, "-c", str(self.config)]
         with (self.directory / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(command, stdout=stderr, stderr=stderr, env=self.env)
         wait_for(self._is_ready)

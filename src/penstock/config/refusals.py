@@ -31,14 +31,14 @@ def refusals_at_start(settings: Settings, live_keys: int) -> list[str]:
 
 def refusals_of_workers(settings: Settings) -> list[str]:
     """Why several processes may not serve by these; none = they may. Each would hold the budgets for itself alone."""
-    scheme, shared = settings.store.partition(":")[0], getattr(settings, "shared", None)  # the latter is to come
+    scheme = settings.store.partition(":")[0]
     refusals = []
     if scheme not in _SHARED_STORES:
         refusals.append(
             f"store: --workers needs a store that several processes may write, and {scheme} has one writer; "
             "set `store: postgresql://...`, or serve with one process"
         )
-    if not shared:
+    if settings.shared is None:
         refusals.append(
             "shared: --workers needs `shared: redis://...`, by which processes hold budgets and rates together; "
             "set it, or serve with one process"

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from penstock.config.load import load
 from penstock.config.refusals import refusals_of_workers
+from penstock.config.settings import SharedSettings
 from penstock.server.worker import Descriptors
 from penstock.server.workers import PAUSE_MOST_S, PAUSE_S, pause_after
 from tests.support.kinds import KINDS
+
+SHARED = SharedSettings("redis://cache.example:6379/0", 0.01, "refuse", {})
 
 
 @given(st.integers(1, 500))
@@ -43,14 +46,17 @@ def test_other_descriptors_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("store", "mistakes"),
+    ("store", "shared", "mistakes"),
     [
-        ("sqlite:penstock.db", ["store", "shared"]),
-        ("memory:", ["store", "shared"]),
-        ("postgresql://db.example/penstock", ["shared"]),
+        ("sqlite:penstock.db", None, ["store", "shared"]),
+        ("memory:", None, ["store", "shared"]),
+        ("postgresql://db.example/penstock", None, ["shared"]),
+        ("sqlite:penstock.db", SHARED, ["store"]),
+        ("postgresql://db.example/penstock", SHARED, []),
+        ("postgres://db.example/penstock", SHARED, []),
     ],
 )
-def test_several_processes_need_what_they_share(store: str, mistakes: list[str]) -> None:
+def test_several_processes_need_what_they_share(store: str, shared: SharedSettings | None, mistakes: list[str]) -> None:
     """Else each would hold the budgets by itself, and they would be overspent."""
-    settings = replace(load(None, {}, registry=KINDS), store=store)
+    settings = replace(load(None, {}, registry=KINDS), store=store, shared=shared)
     assert [each.partition(":")[0] for each in refusals_of_workers(settings)] == mistakes

@@ -1,0 +1,117 @@
+"""``penstock serve --workers 2`` with PostgreSQL and Redis: one budget, one ledger, whoever of the workers dies."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.core.usage import Usage
+from penstock.providers.answers import Answer, events
+from penstock.providers.play import SSE, Pause, Play
+from penstock.providers.scripted import Asked
+from tests.support.gateway_process import wait_for
+from tests.support.plain_gateway import plain_config, question
+from tests.support.postgres_server import shared_server
+from tests.support.upstream import Upstream
+from tests.support.workers_house import House, shared_house
+
+pytestmark = pytest.mark.e2e
+
+OUTPUT = 10
+COST = OUTPUT * 100_000 + 5
+"""Of an answer, in nano-units: nearly all of it is output, so what is held is what it costs, nearly."""
+FITS = 10
+ENOUGH_S = 60.0
+LEASES = "SELECT count(*) FROM leases WHERE ended_at IS NULL"
+OPEN = "SELECT count(*) FROM attempts WHERE outcome = 'open'"
+USED_LEASES = "SELECT count(DISTINCT lease) FROM attempts"
+
+
+@pytest.fixture
+def house(servers: None, up: Upstream, tmp_path: Path) -> Iterator[House]:
+    """Ten answers fit into its one budget, and half of another."""
+    del servers  # asked for, so that they outlive it
+    config = plain_config(up)
+    config["providers"]["up"]["prices"] = {"input": "0.001", "cached_input": "0.001", "output": "100"}
+    limit = f"{(FITS + 0.5) * COST / 1e9:.9f} CNY"
+    budget = {"name": "all", "scope": "global", "limit": limit, "window": "total"}
+    with shared_house(tmp_path, **config, budgets=[budget], budget_wait="2s") as made:
+        yield made
+
+
+def ask(house: House, number: int, **more: Any) -> int:
+    """The status of one question; 0 when its connection broke."""
+    try:
+        return house.post("/v1/chat/completions", question(f"q {number}", max_tokens=OUTPUT, **more))
+    except (OSError, HTTPException):
+        return 0
+
+
+def ask_all(house: House, count: int) -> Counter[int]:
+    """The statuses of so many at once."""
+    with ThreadPoolExecutor(count) as pool:
+        return Counter(pool.map(lambda number: ask(house, number), range(count)))
+
+
+def written(house: House, query: str) -> int:
+    """One number from the store itself."""
+    name = database(house)
+    return int(shared_server().run(lambda connection: connection.fetchval(query), name))
+
+
+def database(house: House) -> str:
+    """Where its rows are."""
+    (line,) = [each for each in house.config.read_text("utf-8").splitlines() if each.startswith("store: ")]
+    return line.rpartition("/")[2]
+
+
+def test_one_budget_holds_over_both(house: House, up: Upstream) -> None:
+    """Both workers spend of it, to the last answer that fits and no further; the counts are told as one."""
+    up.script.reply(usage=Usage(input_miss=5, output=OUTPUT)).forever()
+    assert ask_all(house, 3 * FITS) == {200: FITS, 429: 2 * FITS}
+    assert len(up.calls) == FITS
+    assert written(house, USED_LEASES) == 2
+    assert house.answered() == 3 * FITS
+    total = house.spend("model")[1]
+    assert round(float(total["cost"]) * 1e9) == FITS * COST
+    wait_for(lambda: shown(house) == f"{FITS * COST / 1e9:.9f}", "the budget's report")
+
+
+def shown(house: House) -> str:
+    """What of the budget is used."""
+    used: str = house.json("budgets", "show")["rows"][0]["used"]
+    return used
+
+
+def test_what_a_killed_worker_had_under_way_is_settled_by_another(house: House, up: Upstream) -> None:
+    """Its lease ends, its calls are charged what was held for them, the others' what they cost; a new one serves."""
+
+    def slowly(asked: Asked) -> Play:
+        told = events(Answer(("a", "b"), Usage(input_miss=5, output=OUTPUT)), "chat", usage=asked.wants_usage)
+        return Play((*told[:2], Pause(1), *told[2:]), 200, SSE)
+
+    up.hold()
+    up.script.call(slowly).forever()
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(ask, house, number, stream=True) for number in range(5)]
+        wait_for(lambda: len(up.calls) == 5, "the calls")
+        killed = house.busiest()
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: house.ready() == 2 and killed not in house.workers(), "another worker")
+        up.release()
+        statuses = Counter(each.result() for each in asked)
+    assert statuses[0] >= 3
+    assert statuses[0] + statuses[200] == 5
+    wait_for(lambda: written(house, OPEN) == 0, "the settlement", within_s=ENOUGH_S)
+    assert written(house, LEASES) == 2
+    charged = written(house, "SELECT sum(charged_book_nano) FROM attempts")
+    held = written(house, "SELECT sum(held_nano) FROM attempts WHERE estimated = 1")
+    assert written(house, "SELECT count(*) FROM attempts WHERE estimated = 1") == statuses[0]
+    assert charged == held + statuses[200] * COST
+    wait_for(lambda: shown(house) == f"{charged / 1e9:.9f}", "the budget's report")
