@@ -16,6 +16,7 @@ from penstock.errors import ConfigError
 from penstock.observe.metrics import DECLARED
 from penstock.providers.registry import KINDS
 from penstock.server.listener import LAST_WORDS_S
+from penstock.stores.location import is_postgres
 from tests.support import manifests
 from tests.support.kustomize import Document, render
 
@@ -118,27 +119,26 @@ def _config(overlay: str) -> str:
     return text
 
 
-def _settings(overlay: str, directory: Path, **instead: str) -> Settings:
+def _settings(overlay: str, directory: Path, without: str = "") -> Settings:
     path = directory / "penstock.yaml"
     path.write_text(_config(overlay), "utf-8")
-    return load(path, {**SECRETS, **instead}, registry=KINDS)
+    return load(path, {name: value for name, value in SECRETS.items() if name != without}, registry=KINDS)
 
 
-def test_the_small_config_is_accepted(tmp_path: Path) -> None:
-    """`penstock check` has nothing to say about it."""
-    assert not _settings("small", tmp_path).warnings
+@every_overlay
+def test_the_config_is_accepted(overlay: str, tmp_path: Path) -> None:
+    """`penstock check` has nothing to say about it; all but ``small`` share what many pods must."""
+    settings = _settings(overlay, tmp_path)
+    assert not settings.warnings
+    assert (settings.shared is not None) is (overlay in SCALED)
+    assert is_postgres(settings.store) is (overlay in SCALED)
 
 
-@pytest.mark.parametrize("overlay", SCALED)
-def test_the_shared_config_is_accepted_but_for_what_is_not_built(overlay: str, tmp_path: Path) -> None:
-    """No setting is unknown or wrong beside those of a store that is not there yet."""
-    try:
-        _settings(overlay, tmp_path)
-    except ConfigError as error:
-        mistakes = error.mistakes
-    else:
-        mistakes = []
-    assert [each for each in mistakes if not re.search(r": (store|shared): ", each)] == []
+@pytest.mark.parametrize("missing", SECRETS)
+def test_a_config_whose_secret_lacks_a_value_is_refused(missing: str, tmp_path: Path) -> None:
+    """The pod says which, and does not start."""
+    with pytest.raises(ConfigError, match=missing):
+        _settings("production", tmp_path, without=missing)
 
 
 @every_overlay
