@@ -99,7 +99,7 @@ class AccountShare:
 
 
 class Sense(NamedTuple):
-    """How a wait is read. ``tolerance``: waiting up to so many times the floor is no queue."""
+    """How a wait is read. ``tolerance``: waiting up to so many times the floor is no queue, less where calls are alike."""
 
     tolerance: float
     enough: int
@@ -115,6 +115,11 @@ FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 2.0, 1.5)
 """Enough to keep a server busy, too little to be felt."""
 WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0, 2.0)
 """They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
+FELT: Final = 1.25
+VARIED: Final = 0.7
+"""Where calls differ little, less than ``tolerance`` is a queue: this, and so much of what the lower waits differ."""
+SETTLING: Final = 0.2
+"""Of what they differ in one more window."""
 SHORTEST_S: Final = 0.1
 LOW: Final = 8
 """Of a window's waits, in order of size, the one at this part counts."""
@@ -199,6 +204,7 @@ class AdaptiveLimit:
         self._queued_at = 0
         self._suspected = False
         self._doubt = 0.0
+        self._varied: float | None = None
         self._peak = 0.0
         self._queued: tuple[int, float] | None = None  # calls in flight and their wait when the queue was largest
         self._strange_since: float | None = None
@@ -247,6 +253,12 @@ class AdaptiveLimit:
             self._try(self._trial, wait_s, in_flight, now)
         elif self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
             self._bear(most, now)
+            self._learn_variety(samples[count // 4][0] - samples[count // 16][0], wait_s)
+
+    def _learn_variety(self, between_s: float, wait_s: float) -> None:
+        """How much the lower waits of a window differ, where nobody waited in the server."""
+        varied = between_s / wait_s if wait_s > 0 else 1.0
+        self._varied = varied if self._varied is None else self._varied + SETTLING * (varied - self._varied)
 
     def _is_strange(self, wait_s: float, in_flight: int, now: float) -> bool:
         """Whether no queue of so many explains that wait. When it lasts, it is what the server takes now."""
@@ -323,7 +335,9 @@ class AdaptiveLimit:
 
     @property
     def _allowed_s(self) -> float:
-        return (self._sense.tolerance + self._doubt) * self._floor_s + SLACK_S
+        most = self._sense.tolerance
+        tolerance = most if self._varied is None else min(most, FELT + VARIED * self._varied)
+        return (tolerance + self._doubt) * self._floor_s + SLACK_S
 
     def _bear(self, in_flight: int, now: float) -> None:
         """So many were in flight, and none waited."""

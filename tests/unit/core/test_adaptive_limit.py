@@ -7,6 +7,7 @@ from penstock.core.concurrency import (
     ALWAYS_TRIED,
     FIRST_BYTES,
     FORGET_S,
+    WHOLE_ANSWERS,
     AdaptiveLimit,
     Capacity,
 )
@@ -87,6 +88,17 @@ def test_a_stall_is_no_slower_server() -> None:
             now += 0.01
             limit.observe(wait_s, in_flight, now)
         assert limit.limit == left
+
+
+def test_a_queue_of_calls_that_are_alike_is_seen_sooner() -> None:
+    """Whole answers of half a second, all of them: a third more is a queue; where they differ twofold it is none."""
+    for most_s, is_queue in ((0.5, True), (2.0, False)):
+        limit, now = AdaptiveLimit(4, 512, WHOLE_ANSWERS), 100.0
+        for more, in_flight in ((1.0, 50), (1.4, 80)):
+            for number in range(5 * WHOLE_ANSWERS.enough):
+                now += 0.01
+                limit.observe(more * (0.5 + (number % 16) / 16 * (most_s - 0.5)), in_flight, now)
+        assert (limit.limit < 80) is is_queue
 
 
 def test_a_raised_floor_is_tried() -> None:
