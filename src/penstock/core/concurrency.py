@@ -99,7 +99,7 @@ class AccountShare:
 
 
 class Sense(NamedTuple):
-    """How a wait is read. ``tolerance``: waiting up to so many times the floor is no queue, less where calls are alike."""
+    """How a wait is read. ``tolerance``: so many times the floor are no queue, fewer where calls are alike."""
 
     tolerance: float
     enough: int
