@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +10,7 @@ from functools import partial
 from penstock.background.centres import Centres
 from penstock.background.lending import BEAT_S, Lending, Terms
 from penstock.background.probe import Prober
+from penstock.background.purging import Purging
 from penstock.background.recovery import recover
 from penstock.background.sync import Edge, Place
 from penstock.background.ticker import Ticker
@@ -34,6 +35,7 @@ from penstock.errors import ConfigError, PenstockError, StoreError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.accounts import Accounts
+from penstock.pipeline.across import Across
 from penstock.pipeline.admit import Admit
 from penstock.pipeline.attempt import Attempt
 from penstock.pipeline.exact import Exact
@@ -47,19 +49,23 @@ from penstock.pipeline.identify import Identify
 from penstock.pipeline.join import Flights, Join
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.known import Known, rates_of, restore_firsts, restore_rates
+from penstock.pipeline.lent_rates import LOOK_S as RATES_S
+from penstock.pipeline.lent_rates import LentRates
 from penstock.pipeline.limit import Limit
 from penstock.pipeline.member import Member
 from penstock.pipeline.once import Once
 from penstock.pipeline.passing import Passing, read_entry
+from penstock.pipeline.rates import OwnRates
 from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.reserve import Reserve
 from penstock.pipeline.route import Balancers, Route, is_sensitive
 from penstock.pipeline.run import Pipeline, Stage
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
+from penstock.pipeline.stored import Storing
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import Clock, FailPoint, Ids, Rng, Shared, StoredResult, Stores, Transport
+from penstock.ports import AnswerCache, Clock, FailPoint, Ids, Purge, Rng, Shared, StoredResult, Stores, Transport
 from penstock.providers import balance
 from penstock.providers.ask import ask
 from penstock.providers.centre import CentreReader
@@ -76,6 +82,8 @@ REFRESH_KEYS_S = 1.0
 JOURNAL_S = 1.0
 PROBE_S = 1.0
 SWEEP_S = 30.0
+CONFIG = "config"
+"""The topic of reloads."""
 _OWNER_DIGITS = 8
 """Of chance: there are no more than two owners at a time."""
 
@@ -94,6 +102,8 @@ class World:
     """Where a test ends the process."""
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict)
     """Exact prompt tokens, by provider kind."""
+    shared: Shared | None = None
+    """None = what is at the URL of ``shared``."""
     region_well_for_s: float = WELL_FOR_S
     """How long a region that was out has to be well before it is failed back to."""
 
@@ -165,7 +175,12 @@ class Gateway:
         self.standing = _standing(settings, world, lambda: self._http.turns.late_s)
         self.keyring = KeyRing(pepper, settings.keys)
         self.shared = shared
+        self._rates = OwnRates(world.clock, self.standing.keys)
+        self._lent = None if shared is None else LentRates(self._rates, shared.rates, world.clock, self.owner)
         self._lending = self._lender(metrics)
+        self._purging = self._purger()
+        if settings.shared is not None:
+            self._follow_terms(_terms(settings.shared))
         self.treasury = Treasury(world.clock, stores.ledger, settings.currency, metrics.budget_alert, self._lending)
         self.metrics = metrics
         self._world = world
@@ -191,9 +206,11 @@ class Gateway:
             self.standing.fleet,
             lambda provider, path: ask(self._transport(provider), provider, path, world.clock),
         )
+        self._reread: Callable[[], Awaitable[object]] | None = None
+        self._told_to_reread = 0
+        self._signalled = dict(self._signalled_jobs())
         self._tickers = [
-            Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys"),
-            Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets"),
+            *self._signalled.values(),
             Ticker(self.clock, JOURNAL_S, self._journal, "journal"),
             Ticker(self.clock, WATCH_S, self._watch, "watch the fleet"),
             Ticker(self.clock, PROBE_S, self.probe, "probe"),
@@ -215,6 +232,9 @@ class Gateway:
             self.treasury.take_over(moved)
         await self.refresh_keys(always=True)
         await self.refresh_budgets(always=True)
+        if self.stores.signals is not None:
+            self._told_to_reread = await self.stores.signals.told(CONFIG)
+            self.stores.signals.listen(self._hear)
         await self._centres.start(self.settings.providers)
         self.metrics.note(self.clock.monotonic())
         for ticker in self._tickers:
@@ -277,6 +297,13 @@ class Gateway:
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
 
+    async def refresh_answers(self) -> None:
+        """Forget what any process purged; where there are others, they have heard of it when this returns."""
+        if self._purging is not None:
+            await self._purging.look()
+        elif self.stores.refresh is not None:
+            await self.stores.refresh()
+
     async def refresh_budgets(self, *, always: bool = False) -> None:
         """Hold everyone to the config's budgets, and to what any process set in the store."""
         version = await self.stores.budgets.version()
@@ -293,6 +320,24 @@ class Gateway:
             restart = await self.adopt(await asyncio.to_thread(load))
             return self.settings, restart
 
+    def follow_reloads(self, reread: Callable[[], Awaitable[object]]) -> None:
+        """``reread``: to be called when another node was told to read its config anew."""
+        self._reread = reread
+
+    async def tell_reload(self) -> None:
+        """Let all other nodes read their config anew. Raises StoreError."""
+        if self.stores.signals is not None:
+            told = await self.stores.signals.tell(CONFIG)
+            if told == self._told_to_reread + 1:  # else another one was told meanwhile
+                self._told_to_reread = told
+
+    async def _refresh_config(self) -> None:
+        told = self._told_to_reread if self.stores.signals is None else await self.stores.signals.told(CONFIG)
+        if told != self._told_to_reread:
+            self._told_to_reread = told
+            if self._reread is not None:
+                await self._reread()
+
     async def adopt(self, settings: Settings) -> Sequence[str]:
         """Serve by new settings from the next request on; what of them needs a restart. Raises ConfigError.
 
@@ -307,8 +352,8 @@ class Gateway:
         wanted = in_force(self.settings, settings)
         await self.treasury.adopt(budgets_in_force(wanted, records))
         self._written, self.book = wanted, self._priced_by(wanted)
-        if self._lending is not None and wanted.shared is not None:
-            self._lending.terms = _terms(wanted.shared)
+        if wanted.shared is not None:
+            self._follow_terms(_terms(wanted.shared))
         self.settings = settings = with_offers(wanted, self.offers)
         self.keyring.adopt(settings.keys)
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
@@ -344,11 +389,10 @@ class Gateway:
 
     def _lender(self, metrics: Metrics) -> Lending | None:
         """Who lends this node its parts of the budgets, where there are others."""
-        shared, terms = self.shared, self.settings.shared
-        leases, fence = self.stores.leases, self.stores.fence
-        if shared is None or terms is None or leases is None or fence is None:
+        shared, leases, fence = self.shared, self.stores.leases, self.stores.fence
+        if shared is None or leases is None or fence is None:
             return None
-        lending = Lending(
+        return Lending(
             rooms=shared.rooms,
             leases=leases,
             clock=self.clock,
@@ -356,14 +400,40 @@ class Gateway:
             fence=fence,
             on_overspent=metrics.overspent,
         )
-        lending.terms = _terms(terms)
-        return lending
+
+    def _purger(self) -> Purging | None:
+        """Who says to the other nodes what was purged, where there are any."""
+        shared, stores = self.shared, self.stores
+        if shared is None or stores.refresh is None or stores.leader is None:
+            return None
+        return Purging(stores.refresh, stores.leader, shared.answers)
+
+    def _follow_terms(self, terms: Terms) -> None:
+        if self._lending is not None:
+            self._lending.terms = terms
+        if self._lent is not None:
+            self._lent.opens = terms.opens
+
+    def _signalled_jobs(self) -> Iterator[tuple[str, Ticker]]:
+        """What is done each second, and at once when its topic is signalled."""
+        yield "keys", Ticker(self.clock, REFRESH_KEYS_S, self.refresh_keys, "refresh keys")
+        yield "budgets", Ticker(self.clock, REFRESH_KEYS_S, self.refresh_budgets, "refresh budgets")
+        if self.stores.refresh is not None:
+            yield "purges", Ticker(self.clock, REFRESH_KEYS_S, self.refresh_answers, "forget what was purged")
+        if self.stores.signals is not None:
+            yield CONFIG, Ticker(self.clock, REFRESH_KEYS_S, self._refresh_config, "reload as other nodes do")
+
+    def _hear(self, topic: str) -> None:
+        """Another node changed that, or this one; ``*`` = anything."""
+        for each, ticker in self._signalled.items():
+            if topic in (each, "*"):
+                ticker.hurry()
 
     def _tickers_of_nodes(self) -> Iterator[Ticker]:
         """What is to be done again and again where there are many nodes."""
         stores = self.stores
-        if stores.refresh is not None:
-            yield Ticker(self.clock, REFRESH_KEYS_S, stores.refresh, "forget what others purged")
+        if self._lent is not None:
+            yield Ticker(self.clock, RATES_S, self._lent.look, "give rates back")
         if self._lending is not None:
             yield Ticker(self.clock, BEAT_S, self._lending.beat, "renew the lease")
         if self._lending is not None and stores.leases is not None and stores.leader is not None:
@@ -375,7 +445,8 @@ class Gateway:
         clock, stores, standing = self.clock, self.stores, self.standing
         accounts = Accounts(self.book, settings.currency, settings.fx, offered_prices(self.offers))
         sensitive = partial(is_sensitive, settings.sensitive)
-        sharing = Sharing(settings.cache, sensitive)
+        storing = Storing(clock, Sharing(settings.cache, sensitive))
+        across = self.shared.answers if self.shared is not None and settings.cache.join else None
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
         teller = Teller(
             clock=clock,
@@ -397,12 +468,15 @@ class Gateway:
             Identify(self.keyring, settings.server.edges),
             Admit(settings.models, self.treasury),
             Once(clock, stores.results, standing.firsts),
-            Limit(clock, standing.gate, standing.keys, guarded),
+            Limit(clock, standing.gate, self._lent or self._rates, guarded),
         ]
         if _exact_is_on(settings):
-            stages.append(Exact(clock, stores.answers, sharing, stale_on_error=settings.cache.stale_on_error))
+            stale = settings.cache.stale_on_error
+            stages.append(Exact(clock, stores.answers, storing, stale_on_error=stale, near=across is not None))
         if settings.cache.join:
-            stages.append(Join(clock, standing.flights, sharing))
+            stages.append(Join(clock, standing.flights, storing))
+        if across is not None:
+            stages.append(Across(clock, across, stores.answers, storing))
         stages += [
             self._route(settings),
             Reserve(teller, self.treasury),
@@ -516,7 +590,7 @@ async def open_gateway(
         retention_s=settings.ledger.retention_s,
     )
     try:
-        shared = await _open_shared(settings, world)
+        shared = world.shared or await _open_shared(settings, world, stores.answers)
     except PenstockError:
         await stores.close()
         raise
@@ -532,16 +606,16 @@ async def open_gateway(
     )
 
 
-async def _open_shared(settings: Settings, world: World) -> Shared | None:
+async def _open_shared(settings: Settings, world: World, answers: AnswerCache) -> Shared | None:
     """What nodes share, if there are nodes. Raises SharedUnavailable."""
     if settings.shared is None:
         return None
+
+    def forget(purge: Purge) -> None:
+        answers.forget(model=purge.model, tenant=purge.tenant, tag=purge.tag, deployments=purge.deployments)
+
     return await open_shared(
-        settings.shared.url,
-        clock=world.clock,
-        rng=world.rng,
-        ids=world.ids or TimeIds(world.clock.now),
-        max_answer_bytes=settings.cache.max_bytes,
+        settings.shared.url, clock=world.clock, rng=world.rng, ids=world.ids or TimeIds(world.clock.now), forget=forget
     )
 
 

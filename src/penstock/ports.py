@@ -6,7 +6,7 @@ Adapters live in ``providers/``, ``stores/``, ``clock.py``; ``compose.py`` alone
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -237,6 +237,19 @@ class Purged(NamedTuple):
     tag: str | None
 
 
+class Purge(NamedTuple):
+    """What of the cache is forgotten: what matches all that is given; nothing given = everything."""
+
+    model: str | None = None
+    tenant: str | None = None
+    """An edge stands for all of its own."""
+    tag: str | None = None
+    deployments: Sequence[str] = ()
+    """``provider/model``, or ``provider/`` for all that it serves."""
+    ours: bool = False
+    """Whether this process began it."""
+
+
 class PurgesSince(NamedTuple):
     """The purges after a mark, oldest first, and the mark to go on from."""
 
@@ -268,6 +281,14 @@ class AnswerCache(Protocol):
         """The answer stored under ``key``."""
         ...
 
+    def held(self, key: bytes, now: float) -> StoredAnswer | None:
+        """The same, of what this process has in memory; nobody else is asked."""
+        ...
+
+    def hold(self, key: bytes, answer: StoredAnswer) -> None:
+        """Have in memory what another node stored."""
+        ...
+
     def put(self, key: bytes, answer: StoredAnswer, asked_at: float | None = None) -> None:
         """Visible to ``get`` at once; durable soon.
 
@@ -288,6 +309,12 @@ class AnswerCache(Protocol):
 
         ``deployments``: ``provider/model``, or ``provider/`` for all that it serves.
         """
+        ...
+
+    def forget(
+        self, *, model: str | None, tenant: str | None, tag: str | None, deployments: Collection[str] = ()
+    ) -> int:
+        """What a purge by another node does here; how many were forgotten."""
         ...
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
@@ -649,7 +676,15 @@ class Signals(Protocol):
     """What other nodes changed, told at once; a signal may be lost, so the truth is polled all the same."""
 
     def listen(self, callback: Callable[[str], object]) -> None:
-        """Call it with the topic of each: ``keys budgets purges leases epochs``, ``*`` = any may have been missed."""
+        """Call it with the topic of each: ``keys budgets purges config leases epochs``, ``*`` = any may be missing."""
+        ...
+
+    async def tell(self, topic: str) -> int:
+        """Signal it to all nodes, this one too; how often it was. Raises StoreError."""
+        ...
+
+    async def told(self, topic: str) -> int:
+        """How often it was told by ``tell``, by any node: cheap to poll. Raises StoreError."""
         ...
 
 
@@ -686,8 +721,11 @@ class Stores:
     """This and the following: None = only one process writes it."""
     leader: Leader | None = None
     signals: Signals | None = None
-    refresh: Callable[[], Awaitable[object]] | None = None
-    """Await it each second, and when ``purges`` or ``*`` is signalled: forgets what other nodes purged."""
+    refresh: Callable[[], Awaitable[Sequence[Purge]]] | None = None
+    """Await it each second, and when ``purges`` or ``*`` is signalled: forgets what other nodes purged.
+
+    What was purged since the last time, by this node too.
+    """
 
 
 # --- many nodes ------------------------------------------------------------------------------------------------
@@ -855,8 +893,11 @@ class Crossing(Protocol):
     Nothing is sent while nobody follows. It is renewed until it is ended.
     """
 
+    leads: Literal[True]
     generation: int
     """How often leadership was handed on before."""
+    heed: Callable[[int], object]
+    """Called with 1 when somebody on another node begins to follow, with -1 when they cease."""
 
     @property
     def followers(self) -> int:
@@ -875,6 +916,7 @@ class Crossing(Protocol):
 class Following(Protocol):
     """A flight that another node leads. Close it whatever happens."""
 
+    leads: Literal[False]
     generation: int
     served_by: str
     """``provider/model``; "" until it is known."""
@@ -929,6 +971,7 @@ class Shared:
 
     rooms: Rooms
     answers: SharedAnswers
+    rates: SharedRates
     close: Callable[[], Awaitable[object]]
     """Await it: tells what is to be told, and disconnects."""
     description: str = ""

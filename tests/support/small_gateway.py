@@ -1,7 +1,7 @@
 """As much of a gateway as the admin plane and ``serve`` need: real settings, stores, keys and metrics, no pipeline."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +94,15 @@ class SmallGateway:
         """Read the budgets."""
         if always:
             await self.treasury.adopt(budgets_in_force(self.settings, await self.stores.budgets.list()))
+
+    async def refresh_answers(self) -> None:
+        """Nobody else purges."""
+
+    def follow_reloads(self, reread: Callable[[], Awaitable[object]]) -> None:
+        """Nobody else reloads."""
+
+    async def tell_reload(self) -> None:
+        """Nobody listens."""
 
     async def reload(self, load: Callable[[], Settings]) -> tuple[Settings, Sequence[str]]:
         """Take the settings, unless told to refuse them."""

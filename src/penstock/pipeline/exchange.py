@@ -19,6 +19,7 @@ from penstock.pipeline.hold import Hold
 from penstock.pipeline.seat import Seat
 from penstock.pipeline.standing import Standing
 from penstock.pipeline.stream import Stream
+from penstock.ports import Crossing
 from penstock.wire.fold import Fold
 
 
@@ -37,6 +38,11 @@ class Principal:
     """The name of the key of the edge that asks for it; "" = it asks itself."""
     edge_id: str = ""
     """That key's id: whose rates and slots it takes."""
+
+    @property
+    def limited(self) -> str:
+        """The id of the key whose limits hold: an edge has no more than its own, for however many it asks."""
+        return self.edge_id or self.key_id
 
 
 ANONYMOUS = Principal("anonymous", "anonymous")
@@ -97,22 +103,19 @@ class Exchange:
 
     __slots__ = (
         "_payer", "age_s", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off",
-        "client_gone", "cost_nano", "cut_by", "degraded", "dispatched", "error", "estimated", "fields", "finished",
-        "first", "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "model", "plan",
-        "principal", "raw", "read_body", "reply", "requested", "said", "seat", "served_by", "shares", "standing",
-        "started", "steps", "stoppable", "streamed", "task", "told", "usage", "user", "waited_s", "wants_stream",
-        "wants_usage", "whole",
+        "client_gone", "cost_nano", "crossing", "cut_by", "degraded", "dispatched", "error", "estimated", "fields",
+        "finished", "first", "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "lent",
+        "model", "plan", "principal", "raw", "read_body", "reply", "requested", "said", "seat", "served_by", "shares",
+        "standing", "started", "steps", "stoppable", "streamed", "task", "told", "usage", "user", "waited_s",
+        "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
         self, exchange_id: str, asked: Asked, read_body: Callable[[], Awaitable[bytes]], at: float, started: float
     ) -> None:
         """``at``: epoch seconds of arrival; ``started``: the same instant on the monotonic clock."""
-        self.id = exchange_id
-        self.asked = asked
-        self.read_body = read_body
-        self.at = at
-        self.started = started
+        self.id, self.asked, self.read_body = exchange_id, asked, read_body
+        self.at, self.started = at, started
         self.principal = STRANGER
         # The request, after admit.
         self.raw = b""
@@ -123,6 +126,7 @@ class Exchange:
         """As served: the requested one, or what the ladder stepped down to."""
         self.user = ""
         self.standing: Standing | None = None
+        self.lent: Mapping[str, int] = {}  # of its key's limits, where these are shared
         self.wants_stream = self.wants_usage = False
         # The answer, as far as it has come. ``finished``: complete, from a provider, fit to be stored.
         self.reply: Reply | None = None
@@ -138,6 +142,8 @@ class Exchange:
         self.key: bytes | None = None
         self.cache = "off"
         self.flight: Flight | None = None
+        self.crossing: Crossing | None = None
+        """Its flight, as other nodes see it."""
         self.first: First | None = None
         self.plan: Plan[DeploymentSettings] | None = None
         self.seat: Seat | None = None
@@ -181,6 +187,14 @@ class Exchange:
         return answered[-1] if answered else None
 
     @property
+    def paid_by(self) -> str:
+        """The id of the attempt that its answer is of, whichever exchange made it; "" = none."""
+        paid = self.paid
+        if paid is not None:
+            return paid.id
+        return self.shares[-1].attempt_id if self.shares else ""
+
+    @property
     def total_s(self) -> float:
         """The most that it may take: the model's total, or less where the request allows itself less."""
         total_s, own_s = self.model.timeouts.total_s, self.asked.timeout_s
@@ -200,6 +214,13 @@ class Exchange:
         """One more waits for the answer: it no longer keeps the pace of its client."""
         self.followers += 1
         self.hurry()
+
+    def attend(self, change: int) -> None:
+        """So many more wait for it elsewhere, or less."""
+        if change > 0:
+            self.join()
+        else:
+            self.part()
 
     def part(self) -> None:
         """One of those who waited is gone."""

@@ -8,10 +8,11 @@ takes over, once; an error that another call cannot cure goes to all who joined.
 """
 
 from penstock.core.records import ShareRow
-from penstock.errors import ClientGone, Origin, PenstockError, ProviderTimeout, Retry, UpstreamError
+from penstock.errors import ProviderTimeout
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.flight import Flight
-from penstock.pipeline.sharing import SHAREABLE, Sharing
+from penstock.pipeline.flight import Flight, is_handed_on, shared
+from penstock.pipeline.sharing import SHAREABLE
+from penstock.pipeline.stored import Storing
 from penstock.pipeline.stream import Stream, retold
 from penstock.ports import Clock, Deadline
 from penstock.wire.sse import Event
@@ -23,24 +24,24 @@ Flights = dict[bytes, Flight]
 class Join:
     """Leads a flight, or follows the one that is there."""
 
-    def __init__(self, clock: Clock, flights: Flights, sharing: Sharing) -> None:
+    def __init__(self, clock: Clock, flights: Flights, storing: Storing) -> None:
         self._clock = clock
         self._flights = flights
-        self._sharing = sharing
+        self._storing = storing
 
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Lead (None), or the answer of whom it followed. Raises what ended the leader."""
         directive = exchange.asked.directive
         if exchange.asked.dialect not in SHAREABLE or directive.no_store:
             return None
-        key = self._sharing.key(exchange)
+        key = self._storing.key(exchange)
         generation = 0
         if not directive.no_cache:
-            while (flight := self._flights.get(key)) is not None:
+            while (flight := self._flights.get(key)) is not None and flight.found is None:
                 reply = await self._follow(exchange, flight)
                 if reply is not None:
                     return reply
-                generation = flight.generation + 1
+                generation = flight.generation + (flight.found is None)
         exchange.flight = self._flights[key] = Flight(exchange, generation)
         return None
 
@@ -65,12 +66,14 @@ class Join:
         leader, deadline = flight.leader, self._clock.deadline()
         leader.join()
         try:
-            while not flight.ended and not (exchange.wants_stream and flight.events):
+            while not (flight.ended or flight.found or (exchange.wants_stream and flight.events)):
                 await self._change(exchange, flight, deadline)
+            if flight.found is not None:
+                return self._storing.served(exchange, flight.found)
             if flight.error is not None:
-                if _handed_on(flight):
+                if is_handed_on(flight.error, flight.generation):
                     return None
-                raise _shared(flight.error)
+                raise shared(flight.error)
             if flight.ended:
                 return self._whole(exchange, flight)
             exchange.cache, exchange.served_by = "joined", leader.served_by
@@ -102,7 +105,7 @@ class Join:
                     break
                 await self._change(exchange, flight, deadline)
             if flight.error is not None:
-                raise _shared(flight.error)
+                raise shared(flight.error)
         finally:
             deadline.close()
             self._book(exchange, flight)
@@ -127,24 +130,6 @@ class Join:
         exchange.served_by = leader.served_by
         exchange.usage = leader.usage
         exchange.estimated = leader.estimated
-        paid = leader.paid
-        if paid is not None:
-            share = ShareRow(attempt_id=paid.id, exchange_id=exchange.id, amount_nano=0, lever="joined")
+        if leader.paid_by:
+            share = ShareRow(attempt_id=leader.paid_by, exchange_id=exchange.id, amount_nano=0, lever="joined")
             exchange.shares.append(share)
-
-
-def _handed_on(flight: Flight) -> bool:
-    """Whether a follower takes over: once, and not for an error that another call cannot cure."""
-    error = flight.error
-    if flight.generation or error is None:
-        return False
-    if isinstance(error, UpstreamError):
-        return error.retry is Retry.ANYWHERE
-    return error.origin is Origin.CLIENT or isinstance(error, ClientGone)
-
-
-def _shared(error: PenstockError) -> PenstockError:
-    """The leader's error as its followers' own; a leader that left is no fault of theirs."""
-    if isinstance(error, ClientGone):
-        return UpstreamError("the request this one was joined to was given up: try again")
-    return error

@@ -7,6 +7,7 @@
     limit     rates, concurrency, queue                      | give the slot back
     exact     look up the canonical request                  | store a finished answer
     join      wait on an identical request in flight         | publish to those who wait
+    across    the same on other nodes; and their answers     | tell them
     route     facts + policy -> plan                         |
     reserve   a durable hold on every budget                 | release it, if no call was made
     attempt   walk the plan: deadline, retry, fail over      |

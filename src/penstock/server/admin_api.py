@@ -163,13 +163,14 @@ class AdminApi:
         )
 
     async def purge(self, request: Request) -> Response:
-        """Forget stored answers."""
+        """Forget stored answers, on all nodes."""
         form = await read_document(request, Purge)
         if form.all and (form.model or form.key or form.tag):
             raise BadRequest("say what to purge: model, key, tag, or all alone")
         tenants = [None] if form.key is None else await self._tenants(form.key)
         answers = self._gateway.stores.answers
         counts = [await answers.purge(model=form.model, tenant=tenant, tag=form.tag) for tenant in tenants]
+        await self._gateway.refresh_answers()
         return document({"purged": sum(counts)})
 
     async def config(self, _request: Request) -> Response:
@@ -177,8 +178,12 @@ class AdminApi:
         return document(show(self._gateway.settings))
 
     async def reload(self, _request: Request) -> Response:
-        """Serve by the config as it is now; an invalid one is refused whole and the old one serves on."""
+        """Serve by the config as it is now; an invalid one is refused whole and the old one serves on.
+
+        Other nodes then read their own.
+        """
         settings, restart = await self._gateway.reload(self._load_settings)
+        await self._gateway.tell_reload()
         return document(
             {"source": settings.source, "needs_restart": list(restart), "warnings": list(settings.warnings)}
         )

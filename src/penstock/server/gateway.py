@@ -1,6 +1,6 @@
 """What the admin plane and ``serve`` need of a running gateway."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from penstock.config.settings import DeploymentSettings, Settings
@@ -116,6 +116,18 @@ class Gateway(Protocol):
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Take over what changed in the key store."""
+        ...
+
+    async def refresh_answers(self) -> None:
+        """Forget what was purged; when this returns, other nodes have heard of it."""
+        ...
+
+    def follow_reloads(self, reread: Callable[[], Awaitable[object]]) -> None:
+        """``reread``: to be called when another node was told to read its config anew."""
+        ...
+
+    async def tell_reload(self) -> None:
+        """Let all other nodes read their config anew. Raises StoreError."""
         ...
 
     async def refresh_budgets(self, *, always: bool = False) -> None:

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TextIO
 
 from penstock import __version__
@@ -100,7 +101,9 @@ async def serve(
         stops = Stops()
         restarts = Restarts(gateway, planes, command, predecessor, stops)
         last.push_async_callback(restarts.close)
-        with heed(stops, lambda: _reload(gateway, load_settings), restarts if command else None):
+        reload = partial(_reload, gateway, load_settings)
+        gateway.follow_reloads(reload)
+        with heed(stops, reload, restarts if command else None):
             if gateway.stores.lock is not None:
                 gateway.stores.lock.sign()
             Supervisor(supervisor).serving()

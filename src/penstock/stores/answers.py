@@ -175,6 +175,17 @@ class Answers:
             return await self._found(key, now) if self._backing.shared else None
         return entry.answer or await self._fetched(entry, now)
 
+    def held(self, key: bytes, now: float) -> StoredAnswer | None:
+        """What is in memory, whole."""
+        entry = self._index.get(key, now) if self._answers else None
+        return None if entry is None else entry.answer
+
+    def hold(self, key: bytes, answer: StoredAnswer) -> None:
+        """Have it in memory, unless an answer is there already."""
+        if self._answers and self._index.get(key, self._now()) is None:
+            entry = Entry(0, key, answer.model, answer.tenant, answer.tags, answer, deployment=answer.deployment)
+            self._leave(self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at))
+
     def put(self, key: bytes, answer: StoredAnswer, asked_at: float | None = None) -> None:
         """Hold it now, store it behind; not if it is outdated. ``asked_at``: epoch seconds, None = just now."""
         now = self._now()
@@ -264,8 +275,7 @@ class Answers:
         held = self._index.get(key, now)
         if held is not None or answer is None or self._purged_at != purged_at:
             return None if held is None else held.answer
-        entry = Entry(0, key, answer.model, answer.tenant, answer.tags, answer, deployment=answer.deployment)
-        self._leave(self._index.put(key, entry, size_of(len(answer.body)), answer.expires_at))
+        self.hold(key, answer)
         return answer
 
     def _leave(self, gone: Sequence[Entry]) -> None:

@@ -1,13 +1,16 @@
 """From a store URL to stores: ``memory:``, ``sqlite:PATH`` or ``postgresql://USER@HOST/DATABASE``."""
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import AuditStore, BudgetStore, Clock, Ids, KeyStore, LedgerReader, Rng, Shared, Stores
+from penstock.ports import AuditStore, BudgetStore, Clock, Ids, KeyStore, LedgerReader, Purge, Rng, Shared, Stores
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
@@ -27,6 +30,8 @@ from penstock.stores.postgres_session import alone
 from penstock.stores.postgres_stores import open_postgres, wrong_currency
 from penstock.stores.redis_answers import RedisAnswers
 from penstock.stores.redis_link import RedisLink
+from penstock.stores.redis_purges import SharedPurge
+from penstock.stores.redis_rates import RedisRates
 from penstock.stores.redis_rooms import RedisRooms
 from penstock.stores.redis_url import read_redis_url
 from penstock.stores.results import MemoryResults
@@ -41,6 +46,8 @@ from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_results import SqliteResults
 from penstock.stores.sqlite_writer import SqliteWriter
 from penstock.stores.wanted import Wanted
+
+log = logging.getLogger(__name__)
 
 
 async def open_stores(
@@ -70,11 +77,15 @@ async def open_stores(
     )
 
 
-async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, max_answer_bytes: int) -> Shared:
-    """What nodes share at a ``redis://`` URL. Raises SharedUnavailable."""
+async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Callable[[Purge], object]) -> Shared:
+    """What nodes share at a ``redis://`` URL. ``forget``: told of every purge. Raises SharedUnavailable."""
     link = RedisLink(read_redis_url(url), clock, rng)
     await link.open()
-    answers = RedisAnswers(link, clock, ids, max_answer_bytes=max_answer_bytes)
+
+    def on_purge(purge: SharedPurge) -> None:
+        forget(Purge(*msgspec.structs.astuple(purge)))
+
+    answers = RedisAnswers(link, clock, ids, on_purge=on_purge)
 
     async def close() -> None:
         await answers.close()
@@ -85,7 +96,7 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, max_answer_
     except PenstockError:
         await link.close()
         raise
-    return Shared(RedisRooms(link), answers, close, str(read_redis_url(url)))
+    return Shared(RedisRooms(link), answers, RedisRates(link), close, str(read_redis_url(url)))
 
 
 @asynccontextmanager

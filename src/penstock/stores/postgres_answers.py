@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
+from penstock.ports import Changed, Purge, Purged, PurgesSince, StoredAnswer
 from penstock.stores.answers import OVERHEAD_BYTES, Answers, size_of
 from penstock.stores.postgres import PURGING, SPACE, Connection, Postgres
 from penstock.stores.postgres_changes import PostgresChanges
@@ -94,13 +94,19 @@ class PostgresBacking:
         """Hear only of purges to come: nothing is held yet. Raises StoreError."""
         self._heard = (await self._last())[0]
 
-    async def hear(self, answers: Answers) -> None:
-        """Forget what other nodes purged since the last time. Raises StoreError."""
-        for id_, model, tenant, tag, deployments in await self._pool.fetch(
+    async def hear(self, answers: Answers) -> Sequence[Purge]:
+        """Forget what other nodes purged since the last time; that, and what this one did. Raises StoreError."""
+        heard: list[Purge] = []
+        for id_, model, tenant, tag, deployments, ours in await self._pool.fetch(
             self._queries["heard_since"], self._heard, self.node
         ):
-            answers.forget(model=model, tenant=tenant, tag=tag, deployments=deployments)
+            if id_ <= self._heard:  # another who looked at the same time was first
+                continue
+            if not ours:
+                answers.forget(model=model, tenant=tenant, tag=tag, deployments=deployments)
+            heard.append(Purge(model, tenant, tag, tuple(deployments), ours))
             self._heard = id_
+        return heard
 
     async def purges(self, after: str, limit: int) -> PurgesSince:
         """What was purged since. Raises StoreError.

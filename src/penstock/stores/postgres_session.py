@@ -76,6 +76,14 @@ class PostgresSignals:
         """Call it with the topic of each signal, ``*`` = any may have been missed."""
         self._callbacks.append(callback)
 
+    async def tell(self, topic: str) -> int:
+        """Signal it to all nodes, this one too; how often it was. Raises StoreError."""
+        return int(await self._pool.write(lambda connection: connection.fetchval(self._queries["tell"], topic)))
+
+    async def told(self, topic: str) -> int:
+        """How often it was told, by any node. Raises StoreError."""
+        return int(await self._pool.fetchval(self._queries["told"], topic) or 0)
+
     async def start(self) -> None:
         """Listen from now on. Raises StoreError."""
         await self._open()

@@ -8,7 +8,7 @@ is silent, and one that outgrew ``max_bytes``, is Unreachable: then one follower
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -71,6 +71,8 @@ class Tell(Protocol):
 class RedisCrossing:
     """A flight that this node leads."""
 
+    leads: Literal[True] = True
+
     def __init__(
         self,
         link: RedisLink,
@@ -86,6 +88,7 @@ class RedisCrossing:
         """``script``: writes a batch; ``tell``: ends it; ``spawn``: runs what is sent behind."""
         self.keys = keys
         self.generation = generation
+        self.heed: Callable[[int], object] = lambda _: None
         self.overflown = False
         self._link = link
         self._nodes = nodes
@@ -121,11 +124,14 @@ class RedisCrossing:
 
     def hear(self, what: str, node: str, follower: str) -> None:
         """Somebody follows, or does not any more."""
+        before = len(self._follow)
         if what == "follow":
             self._follow[follower] = node
             self._send()
         else:
             self._follow.pop(follower, None)
+        if len(self._follow) != before:
+            self.heed(len(self._follow) - before)
 
     def _send(self) -> None:
         if self._follow and not self._sending.locked() and self._sent < len(self._events):
@@ -172,6 +178,8 @@ class RedisCrossing:
 
 class RedisFollowing:
     """A flight that another node leads."""
+
+    leads: Literal[False] = False
 
     def __init__(
         self,

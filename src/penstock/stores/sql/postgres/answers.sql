@@ -98,4 +98,4 @@ SELECT id, at, model, tenant, tag FROM purges WHERE id >= $1 ORDER BY id LIMIT $
 SELECT id, at FROM purges ORDER BY id DESC LIMIT 1
 
 -- name: heard_since
-SELECT id, model, tenant, tag, deployments FROM purges WHERE id > $1 AND node <> $2 ORDER BY id
+SELECT id, model, tenant, tag, deployments, node = $2 FROM purges WHERE id > $1 ORDER BY id
