@@ -173,7 +173,7 @@ class Gateway:
         """The name of this process in rows that are open."""
         self._http = HttpTransport(world.clock)
         self.standing = _standing(settings, world, lambda: self._http.turns.late_s)
-        self.keyring = KeyRing(pepper, settings.keys)
+        self.keyring = KeyRing(pepper, settings.keys, settings.server.keys_stale_s)
         self.shared = shared
         self._rates = OwnRates(world.clock, self.standing.keys)
         self._lent = None if shared is None else LentRates(self._rates, shared.rates, world.clock, self.owner)
@@ -293,9 +293,11 @@ class Gateway:
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Take over what any process changed in the key store."""
+        asked_at = self.clock.now()
         version = await self.stores.keys.version()
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)
+        self.keyring.confirm(asked_at)
 
     async def refresh_answers(self) -> None:
         """Forget what any process purged; where there are others, they have heard of it when this returns."""
@@ -356,6 +358,7 @@ class Gateway:
             self._follow_terms(_terms(wanted.shared))
         self.settings = settings = with_offers(wanted, self.offers)
         self.keyring.adopt(settings.keys)
+        self.keyring.stale_s = settings.server.keys_stale_s
         if not (self.keyring.open or settings.keys or self.keyring.live(self.clock.now())):
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.adopt(settings)
@@ -588,6 +591,7 @@ async def open_gateway(
         currency=settings.currency,
         inherited=lock,
         retention_s=settings.ledger.retention_s,
+        spool=settings.ledger.spool,
     )
     try:
         shared = world.shared or await _open_shared(settings, world, stores.answers)

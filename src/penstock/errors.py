@@ -18,7 +18,7 @@
     │   ├── CostUnbounded           under a budget, and nobody can say what it may cost at most
     │   └── LoopDetected            it came through more Penstocks than there can be
     ├── GatewayError                whose fault: ours, or what we run on
-    │   └── Saturated  Draining  LedgerUnavailable  NoDeployment
+    │   └── Saturated  Draining  KeysUnavailable  LedgerUnavailable  NoDeployment
     └── UpstreamError               whose fault: the provider
         ├── Unreachable             no connection, or it broke before an answer began
         ├── ProviderTimeout         one of our deadlines passed while waiting for it
@@ -263,6 +263,12 @@ class Draining(GatewayError):
     """The process is shutting down."""
 
     kind = "draining"
+
+
+class KeysUnavailable(GatewayError):
+    """The store of keys could not be read for ``server.keys_stale``: nobody knows whose key holds any more."""
+
+    kind = "keys_unavailable"
 
 
 class LedgerUnavailable(GatewayError):

@@ -720,6 +720,8 @@ class Stores:
     leases: Leases | None = None
     """This and the following: None = only one process writes it."""
     leader: Leader | None = None
+    spooled_bytes: Callable[[], int] | None = None
+    """How much of the ledger waits on this machine's disk for its server."""
     signals: Signals | None = None
     refresh: Callable[[], Awaitable[Sequence[Purge]]] | None = None
     """Await it each second, and when ``purges`` or ``*`` is signalled: forgets what other nodes purged.

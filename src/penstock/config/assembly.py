@@ -63,7 +63,7 @@ def assemble(
         store=file.store,
         currency=file.currency,
         fx=MappingProxyType(dict(rates(file))),
-        ledger=LedgerSettings(file.ledger.sync, file.ledger.on_failure, file.ledger.retention),
+        ledger=_ledger(file, directory),
         providers=MappingProxyType(providers),
         models=MappingProxyType(models),
         cache=_cache(file),
@@ -102,6 +102,12 @@ def _shared(section: SharedSection | None) -> SharedSettings | None:
     return SharedSettings(section.url, section.slice, section.on_failure, MappingProxyType(dict(section.keys)))
 
 
+def _ledger(file: File, directory: Path) -> LedgerSettings:
+    ledger = file.ledger
+    spool = directory / ledger.spool if ledger.spool else None
+    return LedgerSettings(ledger.sync, ledger.on_failure, ledger.retention, spool)
+
+
 def _server(file: File) -> ServerSettings:
     server = file.server
     return ServerSettings(
@@ -113,6 +119,7 @@ def _server(file: File) -> ServerSettings:
         trusted_proxies=server.trusted_proxies,
         cors=server.cors,
         edges=frozenset(server.edges),
+        keys_stale_s=server.keys_stale,
     )
 
 

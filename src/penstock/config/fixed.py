@@ -14,6 +14,7 @@ _FIXED: Final = {
     "shared": "shared_url",
     "ledger.sync": "ledger.sync",
     "ledger.retention": "ledger.retention_s",
+    "ledger.spool": "ledger.spool",
     "cache.exact.max_bytes": "cache.max_bytes",
 }
 """A setting's path in the file -> in ``Settings``."""
@@ -33,6 +34,6 @@ def in_force(running: Settings, wanted: Settings) -> Settings:
         store=running.store,
         shared=None if running.shared is None else replace(wanted.shared or running.shared, url=running.shared_url),
         directory=running.directory,
-        ledger=replace(wanted.ledger, sync=running.ledger.sync, retention_s=running.ledger.retention_s),
+        ledger=replace(running.ledger, on_failure=wanted.ledger.on_failure),
         cache=replace(wanted.cache, max_bytes=running.cache.max_bytes),
     )

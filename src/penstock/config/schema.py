@@ -145,6 +145,8 @@ class ServerSection(Section):
     """What `/admin` asks for. Absent: `PENSTOCK_ADMIN_TOKEN`, if set. Needed off loopback."""
     secret: Credential | None = None
     """The pepper of stored keys. Absent: `PENSTOCK_SECRET`, if set, else a file beside the store."""
+    keys_stale: Patience = 3600.0
+    """How long keys of the store are believed that it could not be asked for; it is asked each second."""
     drain: Duration = 30.0
     """How long running requests may go on after SIGTERM."""
     trusted_proxies: tuple[Network, ...] = ()
@@ -164,6 +166,8 @@ class LedgerSection(Section):
     """What becomes of requests while the ledger cannot be written."""
     retention: Patience | None = None
     """PostgreSQL: months that ended longer ago are dropped when they are summed up; sums stay. Absent: none are."""
+    spool: Label | None = None
+    """PostgreSQL: the directory where rows wait while it is away. Absent: that of the config file."""
 
 
 class PricesSection(Section):

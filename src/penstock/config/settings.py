@@ -56,6 +56,8 @@ class ServerSettings:
     cors: tuple[str, ...]
     edges: frozenset[str] = frozenset()
     """Names of the keys of other Penstocks, which say for whom they ask."""
+    keys_stale_s: float = 3600.0
+    """How long the store's keys are believed while it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ class LedgerSettings:
     sync: str
     on_failure: str
     retention_s: float | None = None
+    spool: Path | None = None
+    """Where rows wait while their server is away; None = in ``Settings.directory``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_avoided_total", "What refused requests would have cost.", ("currency",), scale=_NANO),
     Declared("penstock_ledger_healthy", "0 while the ledger cannot be written.", across="min"),
     Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
+    Declared("penstock_ledger_spooled_bytes", "Ledger rows that wait on this disk for their server."),
+    Declared("penstock_keys_age_seconds", "Since the store was asked for its keys and answered.", across="max"),
     Declared("penstock_build_info", "Always 1.", ("version", "python"), across="max"),
 )
 

@@ -2,12 +2,19 @@
 
 import hashlib
 import hmac
+import logging
 from collections.abc import Sequence
+from math import inf
+from typing import Final
 
 from penstock.config.settings import StaticKey
-from penstock.errors import UnknownKey
+from penstock.errors import KeysUnavailable, UnknownKey
 from penstock.pipeline.exchange import ANONYMOUS, Principal
 from penstock.ports import KeyRecord
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_S: Final = 5.0
 
 
 def digest_key(pepper: bytes, key: str) -> str:
@@ -20,11 +27,19 @@ class KeyRing:
 
     The first key, of either kind, ends open mode for good: a revoked key still counts as one, and one that a reload
     drops from the config has been one.
+
+    While the store cannot be asked its keys are believed for ``stale_s``. Then the config's alone are: any other might
+    have been revoked, or made, meanwhile.
     """
 
-    def __init__(self, pepper: bytes, static: Sequence[StaticKey]) -> None:
+    def __init__(self, pepper: bytes, static: Sequence[StaticKey], stale_s: float = inf) -> None:
         """``pepper``: ``server.secret`` or the file beside the store."""
+        self.stale_s = stale_s
         self._pepper = pepper
+        self._confirmed_at = inf
+        """Epoch seconds; inf = the store was never asked."""
+        self._told = False
+        """That they are too old."""
         self._static: dict[str, Principal] = {}
         self._stored: dict[str, tuple[Principal, float]] = {}
         self.open = True
@@ -46,6 +61,17 @@ class KeyRing:
         self.open = self.open and not records
         self.version = version
 
+    def confirm(self, at: float) -> None:
+        """The store was asked then, and these are its keys."""
+        self._confirmed_at = at
+        if self._told:
+            self._told = False
+            log.info("keys are known again")
+
+    def age_s(self, now: float) -> float:
+        """How long ago these were the store's keys for sure."""
+        return max(0.0, now - self._confirmed_at)
+
     def live(self, now: float) -> int:
         """How many of the store's keys would be let in."""
         return sum(now < expires_at for _, expires_at in self._stored.values())
@@ -57,7 +83,9 @@ class KeyRing:
         return next(found, None)
 
     def identify(self, credential: str, now: float) -> Principal:
-        """Who holds this key. Raises UnknownKey, which says what to do."""
+        """Who holds this key. Raises UnknownKey, which says what to do, and KeysUnavailable."""
+        if now - self._confirmed_at > self.stale_s:
+            return self._identify_by_config(credential)
         principal = self.find(credential, now)
         if principal is None:
             raise UnknownKey(
@@ -67,8 +95,20 @@ class KeyRing:
             )
         return principal
 
+    def _identify_by_config(self, credential: str) -> Principal:
+        principal = self._of_config(credential)
+        if principal is None:
+            if not self._told:
+                self._told = True
+                log.error("keys are too old to be believed, so clients are refused", extra={"stale_s": self.stale_s})
+            raise KeysUnavailable(
+                "who may ask cannot be looked up now, and has not been for too long: try again",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        return principal
+
     def find(self, credential: str, now: float) -> Principal | None:
-        """Who holds this key; None for a stranger, a revoked or an expired key."""
+        """Who holds this key, however old it is; None for a stranger, a revoked or an expired key."""
         if self.open:
             return ANONYMOUS
         if not credential:
@@ -77,7 +117,10 @@ class KeyRing:
         if stored is not None:
             principal, expires_at = stored
             return principal if now < expires_at else None
-        if self._static:
+        return self._of_config(credential)
+
+    def _of_config(self, credential: str) -> Principal | None:
+        if self._static and credential:
             return self._static.get(hashlib.sha256(credential.encode()).hexdigest())
         return None
 

@@ -18,6 +18,10 @@ class Doors(Protocol):
     open: bool
     """No key exists anywhere."""
 
+    def age_s(self, now: float) -> float:
+        """How long ago the keys were the store's for sure."""
+        ...
+
     def named(self, name: str, now: float) -> Principal | None:
         """Who holds the live key of that name or id; None = there is none."""
         ...

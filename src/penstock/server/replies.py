@@ -72,6 +72,7 @@ ROWS: Final[dict[str, Row]] = {
     "gateway_error": Row(503, _SERVER, "gateway_error", _API),
     "saturated": Row(503, _SERVER, "saturated", _BUSY),
     "draining": Row(503, _SERVER, "draining", _BUSY),
+    "keys_unavailable": Row(503, _SERVER, "keys_unavailable", _API),
     "ledger_unavailable": Row(503, _SERVER, "ledger_unavailable", _API),
     "no_deployment": Row(503, _SERVER, "no_deployment", _API),
     "provider_error": Row(502, _SERVER, "provider_error", _API),

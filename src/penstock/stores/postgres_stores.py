@@ -4,6 +4,7 @@ A node has up to eleven connections: one writes the ledger, one what caches stor
 report, one listens, one leads. Each pool has its own breaker: each finds out in its own time.
 """
 
+import logging
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,11 +31,16 @@ from penstock.stores.postgres_sums import PostgresSums
 from penstock.stores.spool import Spool
 from penstock.stores.wanted import Wanted
 
+log = logging.getLogger(__name__)
+
 PATIENT_S: Final = 5.0
 """For the end of a lease: as long as the server bears a transaction that says nothing, and a while."""
 
 _SYNC: Final[Mapping[str, Mapping[str, str]]] = {"normal": {}, "full": {"synchronous_commit": "on"}}
 """``normal``: as the server is set up, which survives the death of any process, ours or its own."""
+
+
+_NO_SPOOL: Final = "the spool cannot be written, so requests are refused while PostgreSQL is away: see `ledger.spool`"
 
 
 @dataclass(slots=True)
@@ -82,7 +88,7 @@ class _Node:
         self._wanted = wanted
         self._pools = pools
         self._reader = PostgresLedgerReader(pools.reporting)
-        self._spool = Spool(wanted.directory, spool_name(wanted.url))
+        self._spool = Spool(wanted.spool, spool_name(wanted.url))
         self._ledger = PostgresLedger(pools.writing, self._reader, self._spool, wanted.on_lost)
         self._changes = PostgresChanges(pools.changing)
         self._backing = PostgresBacking(self._changes, pools.asking, wanted.max_answer_bytes)
@@ -94,6 +100,8 @@ class _Node:
         self._partitions = Partitions()
 
     async def open(self) -> Stores:
+        if not self._spool.is_writable:
+            log.warning(_NO_SPOOL, extra={"directory": str(self._wanted.spool)})
         try:
             await self._backing.begin()
             await self._signals.start()
@@ -118,6 +126,7 @@ class _Node:
             leader=self._leader,
             signals=self._signals,
             refresh=self.refresh,
+            spooled_bytes=lambda: self._ledger.spooled_bytes,
         )
 
     async def refresh(self) -> Sequence[Purge]:

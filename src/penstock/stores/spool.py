@@ -75,6 +75,12 @@ class Spool:
         """Bytes that are not in the store yet."""
         return sum(file.unread for file in (*self._left, *([self._own] if self._own else [])))
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether files could be made there, as far as permissions tell."""
+        there = next(each for each in (self._directory, *self._directory.parents) if each.exists())
+        return there.is_dir() and os.access(there, os.W_OK)
+
     async def append(self, records: Iterable[Record]) -> None:
         """Durable when it returns. Raises StoreError; then none of them counts."""
         written = b"".join(map(_encoded, records))

@@ -21,3 +21,4 @@ class Wanted:
     currency: str | None
     inherited: int | None
     retention_s: float | None
+    spool: Path

@@ -64,6 +64,8 @@ async def test_rows_wait_on_the_disk_while_the_server_is_away(url: str, tmp_path
         await one.ledger.flush()
         assert one.ledger.healthy
         assert one.ledger.spooled_bytes > 0
+        assert one.stores.spooled_bytes is not None
+        assert one.stores.spooled_bytes() == one.ledger.spooled_bytes
         assert not one.ledger.fenced
         with pytest.raises(StoreUnreachable):
             await one.ledger.posted([], excluding=[])
@@ -205,3 +207,26 @@ async def numbers(url: str, elsewhere: Path) -> set[int]:
         assert {tuple(row[1:]) for row in rows} == {(1, 1)}
         assert total.requests == len(rows)
         return {int(row[0][3:]) for row in rows}
+
+
+async def test_rows_wait_in_a_directory_of_their_own(url: str, tmp_path: Path, server: PostgresServer) -> None:
+    """Where ``ledger.spool`` says; that of the config may be one that nobody can write."""
+    places = [tmp_path / name for name in ("config", "spool")]
+    async with node(url, places[0], spool=places[1]) as one:
+        server.kill()
+        one.ledger.append(rows_of(0))
+        await one.ledger.flush()
+        assert [len(list(each.iterdir())) for each in places] == [0, 1]
+        server.start()
+        while one.ledger.spooled_bytes:  # it asks again by itself
+            one.ledger.append(rows_of(0))
+            await one.ledger.flush()
+
+
+async def test_that_there_is_no_place_for_them_is_said_at_start(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    async with node(url, tmp_path / "config", spool=tmp_path / "file" / "spool"):
+        assert "ledger.spool" in caplog.text

@@ -46,6 +46,13 @@ async def test_what_was_read_and_not_forgotten_is_read_again(tmp_path: Path) -> 
     assert await spool.read() == await spool.read()
 
 
+def test_it_is_known_beforehand_whether_there_is_a_place_for_it(tmp_path: Path) -> None:
+    """Directories may be missing, for they are made; what is no directory takes nothing."""
+    assert Spool(tmp_path / "a" / "b", "store").is_writable
+    (tmp_path / "file").write_bytes(b"")
+    assert not Spool(tmp_path / "file" / "b", "store").is_writable
+
+
 async def test_a_dead_process_is_inherited_and_a_living_one_is_not(tmp_path: Path) -> None:
     """By the lock of its file; another store's files are left alone."""
     first, second, other = Spool(tmp_path, "store"), Spool(tmp_path, "store"), Spool(tmp_path, "stores")
