@@ -1,6 +1,7 @@
 """``penstock check``: whether the config is right, and what it comes to."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,6 +14,8 @@ from penstock.config.settings import DeploymentSettings, ModelSettings, Settings
 from penstock.core.pricebook import PriceBook
 from penstock.errors import PriceError
 from penstock.providers.registry import KINDS
+
+NOT_PRICED: Final = "not priced"
 
 
 @click.command()
@@ -75,7 +78,7 @@ def _price(deployment: DeploymentSettings, book: PriceBook, now: float) -> str:
     if provider.prices is not None:
         return f"from the config, in {provider.prices.currency}"
     if _why_unpriced(deployment, book, now):
-        return "not priced"
+        return NOT_PRICED
     return f"price book {provider.price_book}, in {provider.currency}"
 
 

@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "cache": "Look at the cache, or empty it.",
     "prices": "The price book: what a model costs, and since when.",
     "top": "What the gateway does now, live.",
+    "doctor": "Whether everything the config depends on is well, and what to do where it is not.",
+    "migrate": "Move everything from SQLite to PostgreSQL.",
 }
 """Command -> what it does. The command is the object of its name in the module of its name."""
 

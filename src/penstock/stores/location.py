@@ -21,6 +21,8 @@ def describe(url: str) -> str:
     if not is_postgres(url):
         return url
     parts = urlsplit(url)
+    if "@" not in parts.netloc and "@" in url:  # something in the password ended it: nobody knows where that begins
+        return "postgresql://***"
     user, at, host = parts.netloc.rpartition("@")
     return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
 

@@ -71,6 +71,12 @@ _CURES: Final = {
 }
 
 
+_NO_URL: Final = (
+    "it is no URL of a database: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and what is neither letter nor "
+    "digit in user and password as %xx"
+)
+
+
 class Connection(Protocol):
     """What we use of the driver's connection. Every call has the connection's deadline unless it says its own."""
 
@@ -220,6 +226,8 @@ class Postgres:
             connection: Connection = await self._driver.connect(
                 self.url, timeout=min(deadline_s, 5.0), command_timeout=deadline_s, server_settings=settings
             )
+        except (ValueError, OverflowError) as error:  # what the driver says may repeat a piece of the password
+            raise StoreError(f"the store {self.name} cannot be used: {_NO_URL}") from error
         except self._failures as error:
             raise self._explained(error) from error
         return connection

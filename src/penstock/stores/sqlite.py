@@ -7,7 +7,7 @@ committed survives the end of the process, with ``full`` the loss of power too (
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +70,12 @@ def connect_reading(path: Path) -> sqlite3.Connection:
         cure = "use that newer one" if version > newest else "start `penstock serve` once, which brings it up to date"
         raise StoreError(f"the store {path} has schema {version}, this Penstock reads schema {newest}: {cure}")
     return connection
+
+
+def versions(path: Path) -> tuple[int, int]:
+    """The schema of the file, and the newest that this code knows. Raises StoreError for what is no store of ours."""
+    with store_errors(path, "opened"), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return _version(connection, path), len(load_migrations())
 
 
 @contextmanager

@@ -242,8 +242,9 @@ async def test_a_move_that_was_ended_begins_anew_when_the_store_was_used(
         await move(SOURCE, tmp_path, url, "CNY", "", ended_after(60))
     old = await opened(SOURCE, tmp_path, [])
     for exchange, attempts in await old.ledger.open_rows():
-        for row in (exchange, *attempts):
-            row.outcome = "gateway_died"
+        exchange.outcome = "gateway_died"
+        for attempt in attempts:
+            attempt.outcome = "gateway_died"
         old.ledger.append([exchange, *attempts])
     await old.ledger.flush()
     await old.budgets.delete("b3")
