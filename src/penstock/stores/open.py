@@ -14,6 +14,7 @@ from penstock.ports import AuditStore, BudgetStore, Clock, Ids, KeyStore, Ledger
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
+from penstock.stores.checkup_redis import describe_persistence
 from penstock.stores.location import is_postgres, sqlite_path
 from penstock.stores.lock import StoreLock
 from penstock.stores.memory_budgets import MemoryBudgets
@@ -100,6 +101,8 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Cal
     except PenstockError:
         await link.close()
         raise
+    kept = await describe_persistence(link)
+    log.info("what nodes share: %s", kept, extra={"at": str(read_redis_url(url))})
     return Shared(RedisRooms(link), answers, RedisRates(link), close, str(read_redis_url(url)))
 
 
