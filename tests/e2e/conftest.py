@@ -1,4 +1,7 @@
-"""One provider and one gateway for all SDK tests; every test gets a new script, and asks what no other test asks."""
+"""One provider and one gateway for all SDK tests; every test gets a new script, and asks what no other test asks.
+
+All of them run on one node with SQLite and on two nodes with Redis and PostgreSQL.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -6,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.postgres_server import end_shared_server
-from tests.support.sdk_gateway import SdkGateway, sdk_gateway
+from tests.support.sdk_gateway import SdkGateway, sdk_gateway, two_nodes
 from tests.support.upstream import Upstream, upstream
 
 
@@ -24,7 +27,7 @@ def servers() -> Iterator[None]:
     end_shared_server()
 
 
-@pytest.fixture(scope="session", params=[sdk_gateway], ids=["one_node"])
+@pytest.fixture(scope="session", params=[sdk_gateway, two_nodes], ids=["one_node", "two_nodes"])
 def shared_gateway(
     request: pytest.FixtureRequest,
     servers: None,

@@ -3,6 +3,7 @@
 import base64
 import struct
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import openai
@@ -372,3 +373,18 @@ def test_the_answer_is_not_rewritten(client: OpenAI, up: Upstream, fresh: Fresh)
     up.script.raw(body)
     raw = client.chat.completions.with_raw_response.create(model="chat", messages=say(fresh()))
     assert raw.content == body
+
+
+def test_each_request_is_in_the_one_ledger(client: OpenAI, gateway: SdkGateway, up: Upstream, fresh: Fresh) -> None:
+    """Counted once and charged to the nano-unit, whichever node had it; all nodes have their share."""
+    nodes, none = gateway.nodes, {"requests": 0, "cost": "0"}
+    before, _ = gateway.spend("model")
+    asked = [node.answered() for node in nodes]
+    up.script.reply(usage=Usage(input_miss=70, input_hit=30, output=9)).forever()
+    for _ in range(6):
+        create(client, "chat", fresh())
+    after, _ = gateway.spend("model")
+    row, old = after["chat"], before.get("chat", none)
+    assert row["requests"] - old["requests"] == 6
+    assert Decimal(row["cost"]) - Decimal(old["cost"]) == Decimal(amount(6 * cost_nano(70, 30, 9)))
+    assert [node.answered() - past for node, past in zip(nodes, asked, strict=True)] == [6 / len(nodes)] * len(nodes)

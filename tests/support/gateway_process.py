@@ -22,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from tests.support.metrics_text import samples
+
 PENSTOCK = Path(sys.executable).with_name("penstock").as_posix()
 PATIENCE_S = 30.0
 LOOK_S = 0.02
@@ -54,6 +56,11 @@ class GatewayProcess:
     def base_url(self) -> str:
         """What clients of OpenAI's dialects are given."""
         return f"{self.origin}/v1"
+
+    @property
+    def nodes(self) -> "Sequence[GatewayProcess]":
+        """Itself: others have several."""
+        return (self,)
 
     @property
     def pid(self) -> int:
@@ -130,6 +137,11 @@ class GatewayProcess:
     def metrics(self) -> str:
         """What ``/metrics`` says."""
         return self.admin("/metrics")[1]
+
+    def answered(self) -> float:
+        """How many requests ended, by ``/metrics``."""
+        found = samples(self.metrics())
+        return sum(value for (name, _), value in found.items() if name == "penstock_requests_total")
 
     def command(self, *arguments: str, code: int = 0) -> str:
         """What a command on the same config prints; it must end with ``code``."""

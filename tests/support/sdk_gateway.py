@@ -45,6 +45,11 @@ class SdkGateway(Protocol):
         """What clients of OpenAI's dialects are given."""
         ...
 
+    @property
+    def nodes(self) -> Sequence[GatewayProcess]:
+        """Its processes."""
+        ...
+
     def exchange(self, request_id: str) -> dict[str, list[dict[str, Any]]]:
         """The ledger's rows of one exchange."""
         ...

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gateway_process import GatewayProcess
-from tests.support.metrics_text import samples
 from tests.support.postgres_server import database_of
 from tests.support.redis_server import redis_server
 
@@ -56,14 +55,6 @@ class House(GatewayProcess):
     def ready(self) -> Any:
         """How many are ready."""
         return json.loads(self.admin("/readyz")[1])["workers"]["ready"]
-
-    def answered(self) -> float:
-        """How many requests ended, by ``/metrics``."""
-        return self.total("penstock_requests_total")
-
-    def total(self, name: str) -> float:
-        """A metric, over all its labels."""
-        return sum(value for (each, _), value in samples(self.metrics()).items() if each == name)
 
 
 class SharedHouse(House):
