@@ -8,7 +8,9 @@ import yaml
 
 from penstock.cli import alive
 from penstock.cli.main import COMMANDS
+from penstock.config.load import load
 from penstock.config.units import parse_duration
+from penstock.providers.registry import KINDS
 from penstock.server.listener import LAST_WORDS_S
 from tests.support.dockerfile import Instruction, in_context, stages
 
@@ -96,6 +98,15 @@ def test_compose_starts_what_the_config_names() -> None:
     for name in hosts:
         assert _penstock()["depends_on"][name] == {"condition": "service_healthy"}
         assert COMPOSE["services"][name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_the_config_of_compose_is_accepted() -> None:
+    """`penstock check` has nothing to say about it, with what compose gives it."""
+    environment = {name: re.sub(r"\$\{.+?\}", "0" * 64, value) for name, value in _penstock()["environment"].items()}
+    settings = load(ROOT / "deploy/compose/penstock.yaml", environment, registry=KINDS)
+    assert not settings.warnings
+    assert settings.shared_url == environment["PENSTOCK_SHARED"]
+    assert str(settings.ledger.spool) in [each.partition(":")[2] for each in _penstock()["volumes"]]
 
 
 def test_compose_has_no_secret_and_publishes_no_admin_plane() -> None:

@@ -203,6 +203,14 @@ def test_the_config_is_mounted_where_it_is_read(overlay: str) -> None:
     assert volumes[mounts["/etc/penstock"]]["configMap"]["name"] == _one(overlay, "ConfigMap")["metadata"]["name"]
 
 
+@pytest.mark.parametrize("overlay", SCALED)
+def test_rows_wait_where_the_pod_may_write(overlay: str, tmp_path: Path) -> None:
+    """A ConfigMap takes no spool."""
+    mounts = {each["mountPath"]: each["name"] for each in _container(overlay)["volumeMounts"]}
+    volumes = {each["name"]: each for each in _pod(overlay)["volumes"]}
+    assert "emptyDir" in volumes[mounts[str(_settings(overlay, tmp_path).ledger.spool)]]
+
+
 @every_overlay
 def test_the_store_of_one_pod_is_kept(overlay: str) -> None:
     """SQLite lies on a volume that outlives the pod, has one writer, and a path of its own."""
