@@ -37,7 +37,8 @@ async def examine_store(settings: Settings, clock: Clock) -> list[Finding]:
     except StoreError as error:
         return [fail("store", error.public)]
     try:
-        return [*await examine_postgres(pool, settings, clock), *_spool(settings.ledger.spool or settings.directory), *_disk(settings.directory)]
+        spool = settings.ledger.spool or settings.directory
+        return [*await examine_postgres(pool, settings, clock), *_spool(spool), *_disk(settings.directory)]
     finally:
         await pool.close()
 
