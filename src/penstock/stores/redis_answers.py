@@ -65,6 +65,8 @@ class RedisAnswers:
         self._max_answer_bytes = max_answer_bytes
         self._max_flight_bytes = max_flight_bytes
         self._led: dict[str, RedisCrossing] = {}
+        self._early: dict[str, list[Sequence[str]]] = {}
+        """Who follows a flight of which we are not told yet that we lead it."""
         self._asked: dict[str, tuple[int, Mark]] = {}
         self._followed: dict[str, dict[str, RedisFollowing]] = {}
         self._lost: deque[str] = deque(maxlen=_LOST_MOST)
@@ -103,8 +105,17 @@ class RedisAnswers:
         self, key: bytes, *, stored_after: float = 0.0, look: bool = True, generation: int = 0
     ) -> StoredAnswer | Crossing | Following:
         """The answer, or whom to follow, or the right to lead."""
-        purged, dead = b"", ""
         keys = FlightKeys(key, self._ids.new("flt"), self._prefix)
+        self._early[keys.flight] = []
+        try:
+            return await self._ask(keys, stored_after, look=look, generation=generation)
+        finally:
+            self._early.pop(keys.flight, None)
+
+    async def _ask(
+        self, keys: FlightKeys, stored_after: float, *, look: bool, generation: int
+    ) -> StoredAnswer | Crossing | Following:
+        purged, dead = b"", ""
         for _ in range(_TRIES):
             mark = self._purges.mark
             words = (
@@ -153,6 +164,8 @@ class RedisAnswers:
             max_bytes=self._max_flight_bytes,
         )
         self._asked[keys.flight] = asked, mark
+        for words in self._early.pop(keys.flight, ()):
+            crossing.hear(*words)
         return crossing
 
     def _follow(self, keys: FlightKeys, told: list[bytes]) -> RedisFollowing:
@@ -214,6 +227,8 @@ class RedisAnswers:
                 following.hear(gone=what == "gone")
         elif flight in self._led:
             self._led[flight].hear(what, *words)
+        elif flight in self._early:
+            self._early[flight].append((what, *words))
         elif what == "follow":  # its end was told, or could not be: then only this helps
             self._spawn(self.nodes.say(words[0], "gone", flight))
 

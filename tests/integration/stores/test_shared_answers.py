@@ -172,6 +172,18 @@ async def test_a_leader_that_died_is_followed_by_one_promotion(server: RedisServ
         assert sorted(type(each).__name__ for each in asked) == ["RedisCrossing", "RedisFollowing"]
 
 
+async def test_who_follows_before_the_leader_knows_that_it_leads_is_heard(nodes: list[Node]) -> None:
+    """Their message may overtake the answer to what the leader asked."""
+    answers = nodes[0].answers
+    asking = asyncio.create_task(_led(nodes[0]))
+    await asyncio.sleep(0)
+    (flight,) = answers._early  # noqa: SLF001 - what is asked for
+    answers._hear("follow", flight, (nodes[1].answers.nodes.name, "flt_other"))  # noqa: SLF001 - as its ears do
+    led = await asking
+    assert led.followers == 1
+    assert not answers._early  # noqa: SLF001 - likewise
+
+
 async def test_a_flight_whose_end_was_never_told_is_given_up(nodes: list[Node]) -> None:
     """Its node lives, but knows nothing of it any more: it says so, and whoever asks leads."""
     one, other = nodes
