@@ -293,7 +293,7 @@ class Gateway:
 
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Take over what any process changed in the key store."""
-        asked_at = self.clock.now()
+        asked_at = self.clock.monotonic()
         version = await self.stores.keys.version()
         if always or version != self.keyring.version:
             self.keyring.load(await self.stores.keys.list(), version)

@@ -27,7 +27,7 @@ class Identify:
     async def enter(self, exchange: Exchange) -> Reply | None:
         """Raises UnknownKey."""
         asked = exchange.asked
-        exchange.principal = principal = self._keyring.identify(asked.credential, exchange.at)
+        exchange.principal = principal = self._keyring.identify(asked.credential, exchange.at, exchange.started)
         if asked.passed is None or asked.passed.tenant is None:
             return None
         if principal.name in self._edges and not self._keyring.open:

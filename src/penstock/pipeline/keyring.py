@@ -37,7 +37,7 @@ class KeyRing:
         self.stale_s = stale_s
         self._pepper = pepper
         self._confirmed_at = inf
-        """Epoch seconds; inf = the store was never asked."""
+        """Monotonic seconds; inf = the store was never asked."""
         self._told = False
         """That they are too old."""
         self._static: dict[str, Principal] = {}
@@ -62,15 +62,15 @@ class KeyRing:
         self.version = version
 
     def confirm(self, at: float) -> None:
-        """The store was asked then, and these are its keys."""
+        """The store was asked then, monotonic, and these are its keys."""
         self._confirmed_at = at
         if self._told:
             self._told = False
             log.info("keys are known again")
 
-    def age_s(self, now: float) -> float:
+    def age_s(self, monotonic: float) -> float:
         """How long ago these were the store's keys for sure."""
-        return max(0.0, now - self._confirmed_at)
+        return max(0.0, monotonic - self._confirmed_at)
 
     def live(self, now: float) -> int:
         """How many of the store's keys would be let in."""
@@ -82,9 +82,12 @@ class KeyRing:
         found = (each for each in (*stored, *self._static.values()) if name in (each.name, each.key_id))
         return next(found, None)
 
-    def identify(self, credential: str, now: float) -> Principal:
-        """Who holds this key. Raises UnknownKey, which says what to do, and KeysUnavailable."""
-        if now - self._confirmed_at > self.stale_s:
+    def identify(self, credential: str, now: float, monotonic: float) -> Principal:
+        """Who holds this key: ``now`` for what expires, the other for how old what we know is; clocks step.
+
+        Raises UnknownKey, which says what to do, and KeysUnavailable.
+        """
+        if monotonic - self._confirmed_at > self.stale_s:
             return self._identify_by_config(credential)
         principal = self.find(credential, now)
         if principal is None:

@@ -110,6 +110,7 @@ class DataPlane:
 
     def _models(self, path: str, headers: Headers) -> bytes:
         """The model list of who asks. Raises UnknownKey, UnknownModel."""
-        principal = self._gateway.keyring.identify(read_credential(headers), self._gateway.clock.now())
+        clock = self._gateway.clock
+        principal = self._gateway.keyring.identify(read_credential(headers), clock.now(), clock.monotonic())
         name = path.partition("/models")[2].lstrip("/")
         return list_models(self._gateway.settings.models, principal, name, anthropic=b"anthropic-version" in headers)

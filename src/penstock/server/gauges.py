@@ -19,7 +19,7 @@ def watch(gateway: Gateway) -> None:
     metrics.watch("penstock_ledger_healthy", (), lambda: float(stores.ledger.healthy))
     if stores.spooled_bytes is not None:
         metrics.watch("penstock_ledger_spooled_bytes", (), stores.spooled_bytes)
-    metrics.watch("penstock_keys_age_seconds", (), lambda: gateway.keyring.age_s(gateway.clock.now()))
+    metrics.watch("penstock_keys_age_seconds", (), lambda: gateway.keyring.age_s(gateway.clock.monotonic()))
     metrics.watch("penstock_queue_depth", (), lambda: gate.waiting + fleet.waiting)
     metrics.watch("penstock_concurrency_limit", (), lambda: gate.limit)
     metrics.watch("penstock_requests_per_second", (), lambda: _requests_per_s(gateway))

@@ -73,7 +73,7 @@ class SyncApi:
 
     def _edge(self, credential: str) -> Principal:
         gateway = self._gateway
-        principal = gateway.keyring.identify(credential, gateway.clock.now())
+        principal = gateway.keyring.identify(credential, gateway.clock.now(), gateway.clock.monotonic())
         if gateway.keyring.open or principal.name not in gateway.settings.server.edges:
             raise UnknownKey("this key is no edge's: whoever runs this gateway names it in server.edges")
         return principal

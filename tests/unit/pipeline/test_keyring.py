@@ -26,31 +26,31 @@ def ring(*static: StaticKey, stored: tuple[KeyRecord, ...] = (STORED,), stale_s:
 
 def test_a_key_is_believed_for_as_long_as_the_setting_says() -> None:
     """To the second, and not a moment longer."""
-    assert ring().identify("of-the-store", 1100.0).name == "app"
+    assert ring().identify("of-the-store", 1100.0, 1100.0).name == "app"
     with pytest.raises(KeysUnavailable) as refused:
-        ring().identify("of-the-store", 1100.001)
+        ring().identify("of-the-store", 1100.001, 1100.001)
     assert refused.value.retry_after_s
 
 
 def test_a_stranger_is_told_so_while_the_keys_are_known() -> None:
     """And afterwards that nobody knows: it may have got its key meanwhile."""
     with pytest.raises(UnknownKey):
-        ring().identify("a-strangers", 1100.0)
+        ring().identify("a-strangers", 1100.0, 1100.0)
     with pytest.raises(KeysUnavailable):
-        ring().identify("a-strangers", 1101.0)
+        ring().identify("a-strangers", 1101.0, 1101.0)
 
 
 def test_keys_of_the_config_do_not_depend_on_the_store() -> None:
     """They stand in this process."""
-    assert ring(STATIC).identify("of-the-config", 1e9).name == "dev"
+    assert ring(STATIC).identify("of-the-config", 1e9, 1e9).name == "dev"
 
 
 def test_open_mode_ends_with_what_is_known() -> None:
     """There may be a first key by now."""
     empty = ring(stored=())
-    assert empty.identify("anything", 1100.0).name == "anonymous"
+    assert empty.identify("anything", 1100.0, 1100.0).name == "anonymous"
     with pytest.raises(KeysUnavailable):
-        empty.identify("", 1101.0)
+        empty.identify("", 1101.0, 1101.0)
 
 
 def test_what_the_store_says_again_holds_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -59,10 +59,10 @@ def test_what_the_store_says_again_holds_again(caplog: pytest.LogCaptureFixture)
     keys = ring()
     for _ in range(3):
         with pytest.raises(KeysUnavailable):
-            keys.identify("of-the-store", 2000.0)
+            keys.identify("of-the-store", 2000.0, 2000.0)
     keys.confirm(2000.0)
     keys.confirm(2001.0)
-    assert keys.identify("of-the-store", 2100.0).name == "app"
+    assert keys.identify("of-the-store", 2100.0, 2100.0).name == "app"
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "of-the-store" not in caplog.text
 
