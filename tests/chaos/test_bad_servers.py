@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tests.support.gateway_with_clock import skewed_node
 from tests.support.many_nodes import COST, House, Load, Node, Said, limit, many_nodes, percentile
@@ -28,7 +28,9 @@ def statuses(said: list[Said], node: int | None = None) -> Counter[int]:
     return Counter(each.told.status for each in said if node in {None, each.node})
 
 
-async def troubled(house: House, nodes: list[Node], begin: Any, end: Any, lasts_s: float) -> list[list[Said]]:
+async def troubled(
+    house: House, nodes: list[Node], begin: Callable[[], object], end: Callable[[], object], lasts_s: float
+) -> list[list[Said]]:
     """Under load: before, meanwhile, afterwards."""
     parts = []
     for change, lasts in ((lambda: None, 1.0), (begin, lasts_s), (end, 1.5)):
@@ -86,8 +88,11 @@ def test_a_redis_that_is_full(tmp_path: Path) -> None:
     """Under noeviction it takes no writes: nobody is lent anything, nobody waits, and nothing is counted anew."""
     with many_nodes(tmp_path, budgets=[limit("all", "global", 4 * CALLS)], budget_wait="300ms") as house:
         nodes = house.nodes(2)
-        full = [lambda size=size: house.redis.call("CONFIG", "SET", "maxmemory", size) for size in ("1", "0")]
-        before, meanwhile, after = asyncio.run(troubled(house, nodes, *full, lasts_s=2.5))
+
+        def bound(size: str) -> Callable[[], object]:
+            return lambda: house.redis.call("CONFIG", "SET", "maxmemory", size)
+
+        before, meanwhile, after = asyncio.run(troubled(house, nodes, bound("1"), bound("0"), lasts_s=2.5))
         assert statuses(before)[200] >= MOST * len(before)
         assert {503} <= set(statuses(meanwhile)) <= {200, 503}
         assert percentile([each.took_s for each in meanwhile if each.told.status == 503], 0.5) < AT_ONCE_S
