@@ -294,9 +294,13 @@ class Gateway:
     async def refresh_keys(self, *, always: bool = False) -> None:
         """Take over what any process changed in the key store."""
         asked_at = self.clock.monotonic()
-        version = await self.stores.keys.version()
-        if always or version != self.keyring.version:
-            self.keyring.load(await self.stores.keys.list(), version)
+        try:
+            version = await self.stores.keys.version()
+            if always or version != self.keyring.version:
+                self.keyring.load(await self.stores.keys.list(), version)
+        except StoreError:
+            self.keyring.doubt()
+            raise
         self.keyring.confirm(asked_at)
 
     async def refresh_answers(self) -> None:

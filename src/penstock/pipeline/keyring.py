@@ -38,6 +38,8 @@ class KeyRing:
         self._pepper = pepper
         self._confirmed_at = inf
         """Monotonic seconds; inf = the store was never asked."""
+        self._doubted = False
+        """The store could not be asked since."""
         self._told = False
         """That they are too old."""
         self._static: dict[str, Principal] = {}
@@ -63,10 +65,14 @@ class KeyRing:
 
     def confirm(self, at: float) -> None:
         """The store was asked then, monotonic, and these are its keys."""
-        self._confirmed_at = at
+        self._confirmed_at, self._doubted = at, False
         if self._told:
             self._told = False
             log.info("keys are known again")
+
+    def doubt(self) -> None:
+        """The store could not be asked."""
+        self._doubted = True
 
     def age_s(self, monotonic: float) -> float:
         """How long ago these were the store's keys for sure."""
@@ -87,7 +93,7 @@ class KeyRing:
 
         Raises UnknownKey, which says what to do, and KeysUnavailable.
         """
-        if monotonic - self._confirmed_at > self.stale_s:
+        if self._doubted and monotonic - self._confirmed_at > self.stale_s:
             return self._identify_by_config(credential)
         principal = self.find(credential, now)
         if principal is None:

@@ -17,10 +17,11 @@ STORED = KeyRecord(id="key_1", name="app", digest=digest_key(PEPPER, "of-the-sto
 
 
 def ring(*static: StaticKey, stored: tuple[KeyRecord, ...] = (STORED,), stale_s: float = 100.0) -> KeyRing:
-    """One that heard from its store at 1000."""
+    """One that heard from its store at 1000, and not again."""
     made = KeyRing(PEPPER, static, stale_s)
     made.load(stored, 1)
     made.confirm(1000.0)
+    made.doubt()
     return made
 
 
@@ -30,6 +31,13 @@ def test_a_key_is_believed_for_as_long_as_the_setting_says() -> None:
     with pytest.raises(KeysUnavailable) as refused:
         ring().identify("of-the-store", 1100.001, 1100.001)
     assert refused.value.retry_after_s
+
+
+def test_who_can_be_asked_is_believed() -> None:
+    """A process that slept for a day has not failed to ask."""
+    keys = ring()
+    keys.confirm(1000.0)
+    assert keys.identify("of-the-store", 9e9, 9e9).name == "app"
 
 
 def test_a_stranger_is_told_so_while_the_keys_are_known() -> None:
