@@ -133,3 +133,21 @@ async def test_a_lease_that_was_not_heard_of_does_not_live_on() -> None:
         with pytest.raises(SharedUnavailable):
             await node.lending.begin_again()
         assert [lease.id for lease in await town.rows.alive()] == [node.lending.lease]
+
+
+@pytest.mark.parametrize("after_s", [0.0005, 0.0015, 0.0025, 0.0035])
+async def test_what_is_heard_while_it_is_asked_is_no_more_room(after_s: float) -> None:
+    """Who asks waits while it is heard what another spent: what was left when it began is not added to that."""
+    async with town_of(2, ALL) as town:
+        one, other = town.nodes
+        for node in town.nodes:
+            await node.stop()
+        await one.spend(Payer(), held=10, billed=10)
+        await other.spend(Payer(), held=3_000, billed=3_000)
+        await other.lending.beat()
+        await other.spend(Payer(), held=1_900, billed=1_900)  # nearly all is spent, and this is not told yet
+        beating = asyncio.ensure_future(one.lending.beat())
+        await asyncio.sleep(after_s)
+        with pytest.raises(BudgetExceeded):
+            await one.spend(Payer(), held=1_900, billed=1_900)
+        await beating

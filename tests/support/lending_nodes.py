@@ -15,7 +15,7 @@ from penstock.core.budget import Budget, Payer, Place
 from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.errors import LeaseEnded
 from penstock.pipeline.treasury import Cost, Treasury
-from penstock.ports import Clock, Epoch, Lease, Posted, PostedQuery
+from penstock.ports import Beat, Clock, Epoch, Lease, Lent, Posted, PostedQuery, Return, Want
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.memory_rooms import MemoryRooms
 
@@ -125,6 +125,24 @@ class Rows:
         return answers
 
 
+class FarRooms(MemoryRooms):
+    """At the other end of a network: what is answered is old by then."""
+
+    async def ask(self, epoch: int, lease: str, wants: Sequence[Want]) -> Sequence[Lent]:
+        """A millisecond each way."""
+        await asyncio.sleep(0.001)
+        told = await super().ask(epoch, lease, wants)
+        await asyncio.sleep(0.001)
+        return told
+
+    async def renew(self, epoch: int, lease: str, returns: Sequence[Return]) -> Beat:
+        """Likewise."""
+        await asyncio.sleep(0.001)
+        told = await super().renew(epoch, lease, returns)
+        await asyncio.sleep(0.001)
+        return told
+
+
 class Watched:
     """A ledger that is always there."""
 
@@ -202,7 +220,7 @@ class Town:
     def __init__(self, clock: Clock, budgets: Sequence[Budget]) -> None:
         self.clock = clock
         self.budgets = budgets
-        self.rooms = MemoryRooms(clock.monotonic)
+        self.rooms: MemoryRooms = FarRooms(clock.monotonic)
         self.rows = Rows(clock.now)
         self.nodes: list[Node] = []
 

@@ -205,9 +205,8 @@ class Lending:
         try:
             await asyncio.shield(asking)
         except StoreError as error:
-            if not self.terms.opens(payer.key):
+            if not (self.terms.opens(payer.key) and self._overspend(claims)):
                 raise SharedUnavailable(NOBODY_LENDS, retry_after_s=RETRY_AFTER_S) from error
-            self._overspend(claims)
 
     def seek(self, claims: Sequence[Claim], payer: Payer) -> None:
         """The same, without waiting."""
@@ -249,9 +248,14 @@ class Lending:
         return unknown
 
     def _want(self, claim: Claim) -> Want:
-        part, limit = self._parts.of(claim.place), claim.limit + self._parts.of(claim.place).elsewhere
+        part, limit = self._parts.of(claim.place), self._limit(claim.place)
         least = max(0, self._used(claim.place) + claim.amount - part.lent)
         return Want(claim.place, limit, least + int(self.terms.slice * limit) if least else 0, least)
+
+    def _limit(self, place: Place) -> int:
+        """All that may be spent of it, now: what a claim says of it was true when it was made."""
+        budgets = () if self._books is None else self._books.budgets
+        return next((budget.limit_of(place.value) for budget in budgets if budget.id == place.budget), 0)
 
     def _used(self, place: Place) -> int:
         return 0 if self._books is None else self._books.bank.account(place).used
@@ -266,13 +270,21 @@ class Lending:
         if grown and self._books is not None:
             self._books.lent()
 
-    def _overspend(self, claims: Sequence[Claim]) -> None:
-        """A slice of each account, once until somebody lends again."""
+    def _overspend(self, claims: Sequence[Claim]) -> bool:
+        """Whether parts suffice with a slice more of what they lack, once until somebody lends again.
+
+        What is spent as far as anybody knows is no matter of parts.
+        """
+        suffice = True
         for claim in claims:
-            part = self._parts.of(claim.place)
-            if claim.hard and not part.extra:
-                part.extra = int(self.terms.slice * (claim.limit + part.elsewhere))
+            part, used = self._parts.of(claim.place), self._used(claim.place)
+            if not claim.hard or used + claim.amount > claim.limit:
+                continue
+            if used + claim.amount > part.most and not part.extra:
+                part.extra = int(self.terms.slice * self._limit(claim.place))
                 self._on_overspent(claim.place.budget)
+            suffice &= used + claim.amount <= part.most
+        return suffice
 
     # --- every second
 

@@ -1,7 +1,8 @@
 """The ledger in PostgreSQL: rows gather on the loop and are written by a task of it, whole exchanges at a time.
 
-**The fence.** What opens something is written under ``lease``, in a transaction that holds the lease's lock: under one
-that has ended nothing is opened, and who flushes it gets ``LeaseEnded``. What ends something is always written.
+**The fence.** What opens something is written under the ``lease`` of its append, in a transaction that holds the lock
+of that: under one that has ended nothing is opened, and who flushes it gets ``LeaseEnded``, though there be another
+lease by then: what it holds was held under the former. What ends something is always written.
 
 **The spool.** While the server is away, rows go to a file of this machine (``spool.py``), and are durable there. What
 is opened so is let through by ``may_open_alone``, for nobody can ask the fence; nor can anybody end a lease meanwhile.
@@ -70,8 +71,9 @@ class PostgresLedger:
         self._on_lost = on_lost
         self._max_rows = max_rows
         self._inserts = Inserts(Partitions())
-        self._waiting: deque[Rows] = deque()
-        self._writing: list[Rows] = []
+        self._waiting: deque[Record] = deque()
+        self._writing: list[Record] = []
+        """Of one lease."""
         self._rows_waiting = 0
         self._appended = self._written = 0
         """How many groups, ever: a group's number is how many came before it."""
@@ -109,7 +111,7 @@ class PostgresLedger:
             self._on_lost(group, f"{self._max_rows} rows wait already, the store cannot be written")
             group = ()
         self._rows_waiting += len(group)
-        self._waiting.append(group)
+        self._waiting.append(Record(self.lease, group))
         self._appended += 1
         self._turns.wake()
 
@@ -151,7 +153,7 @@ class PostgresLedger:
         """Write what waits, once; what no store takes goes to ``on_lost``."""
         await self._turns.close()
         await self._spool.close()
-        rows = [*chain.from_iterable(self._writing), *chain.from_iterable(self._waiting)]
+        rows = [row for group in (*self._writing, *self._waiting) for row in group.rows]
         if rows:
             self._on_lost(rows, "the store was closed before it could be written")
 
@@ -184,7 +186,7 @@ class PostgresLedger:
         while self._written < end:
             self._gather(end)
             spooled = await self._store()
-            rows = sum(map(len, self._writing))
+            rows = sum(len(group.rows) for group in self._writing)
             self._written += len(self._writing)
             self._writing.clear()
             self._rows_waiting -= rows
@@ -196,14 +198,16 @@ class PostgresLedger:
 
     def _gather(self, end: int) -> None:
         """The next group of groups, after what is left of the one before."""
-        rows = sum(map(len, self._writing))
+        rows = sum(len(group.rows) for group in self._writing)
         while self._written + len(self._writing) < end and rows < _GROUP_ROWS:
+            if self._writing and self._waiting[0].lease != self._writing[0].lease:
+                break
             self._writing.append(self._waiting.popleft())
-            rows += len(self._writing[-1])
+            rows += len(self._writing[-1].rows)
 
     async def _store(self) -> bool:
         """Into the server, or the spool: True. Raises StoreError when neither takes it."""
-        if not any(self._writing):
+        if not any(group.rows for group in self._writing):
             return False
         try:
             await self._send()
@@ -232,7 +236,8 @@ class PostgresLedger:
 
     async def _write_group(self, *, anyway: bool) -> None:
         try:
-            written = await self._insert(list(chain.from_iterable(self._writing)), self.lease, anyway=anyway)
+            rows = [row for group in self._writing for row in group.rows]
+            written = await self._insert(rows, self._writing[0].lease, anyway=anyway)
         except StoreError as error:
             if not self._pool.refuses(error.__cause__ or error):
                 raise
@@ -251,18 +256,18 @@ class PostgresLedger:
 
     def _refuse(self, refused: frozenset[str]) -> None:
         """Tell who opened it; it is as if it had never been appended."""
-        for number, group in enumerate(self._writing, self._written):
+        for number, (_, group) in enumerate(self._writing, self._written):
             if any(not isinstance(row, ShareRow) and row.outcome == OPEN and row.id in refused for row in group):
                 self._unopened[number] = _lease_ended()
 
     async def _write_singly(self) -> None:
         """One row among them fits no column: find it, write the rest. What opens something is written whole or not."""
-        for number, group in enumerate(self._writing, self._written):
+        for number, (lease, group) in enumerate(self._writing, self._written):
             for piece in [group] if _opens(group) else [(row,) for row in group]:
                 try:
                     for row in piece:
                         readable(row)
-                    written = await self._insert(piece, self.lease)
+                    written = await self._insert(piece, lease)
                 except StoreError as error:
                     if not self._pool.refuses(error.__cause__ or error):
                         raise
@@ -277,14 +282,14 @@ class PostgresLedger:
 
     async def _keep(self, why: StoreError) -> None:
         """Into the spool. What opens something is refused where nobody may open alone, before or after."""
-        opening = [number for number, group in enumerate(self._writing, self._written) if _opens(group)]
+        opening = [number for number, group in enumerate(self._writing, self._written) if _opens(group.rows)]
         alone = self.may_open_alone()
-        groups = [group for group in self._writing if group and (alone or not _opens(group))]
-        for row in chain.from_iterable(groups):
+        groups = [group for group in self._writing if group.rows and (alone or not _opens(group.rows))]
+        for row in chain.from_iterable(group.rows for group in groups):
             readable(row)
         if groups:
             try:
-                await self._spool.append([Record(self.lease, group) for group in groups])
+                await self._spool.append(groups)
             except StoreError as error:
                 raise StoreError(f"{why.public}; and {error.public}", detail=why.detail) from error
         if not (alone and self.may_open_alone()):

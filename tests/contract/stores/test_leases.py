@@ -44,6 +44,24 @@ async def test_under_an_ended_lease_nothing_is_opened_and_everything_settled(url
         assert not one.lost
 
 
+async def test_what_was_held_under_a_lease_is_not_opened_under_the_next(url: str, tmp_path: Path) -> None:
+    """A node that slept takes another lease before it writes: nobody lent that one what the last one held."""
+    async with node(url, tmp_path / "a") as one:
+        former = await one.begin()
+        one.ledger.append(rows_of(9))
+        await one.leases.end(former)
+        one.ledger.append(opened_rows(1))
+        lease = one.ledger.lease = await one.leases.begin("n")
+        opening = asyncio.ensure_future(one.ledger.flush())
+        await asyncio.sleep(0)
+        one.ledger.append(opened_rows(2))
+        await one.ledger.flush()
+        with pytest.raises(LeaseEnded):
+            await opening
+        assert [exchange.id for exchange, _ in await one.ledger.open_rows()] == ["ex_000002"]
+        assert await one.leases.open_of(lease)
+
+
 async def test_what_is_open_goes_on_being_noted_after_the_end(url: str, tmp_path: Path) -> None:
     """The journal of a stream is no opening."""
     async with node(url, tmp_path / "a") as one:
