@@ -1,5 +1,8 @@
 """The months of the ledger: partitions that are made before rows need them, and dropped when they are past keeping.
 
+Each in a transaction of its own: who had one table's lock and waited for the next one's, while somebody who sums up has
+them in another order, would be a deadlock.
+
 Fails open: what has no partition lies in the `other` ones, and is found there.
 """
 
@@ -52,10 +55,11 @@ class Partitions:
 
     async def _make(self, connection: Connection, month: int) -> None:
         name = name_of(month)
-        scripts = [self._queries["make"].format(table=table, name=name, month=month) for table in _TABLES]
         lock = self._queries["lock"].format(space=SPACE, parting=PARTING)
         try:
-            await connection.execute(";\n".join(["BEGIN", lock, *scripts, "COMMIT"]))
+            for table in _TABLES:
+                script = self._queries["make"].format(table=table, name=name, month=month)
+                await connection.execute(f"BEGIN;\n{lock};\n{script};\nCOMMIT")
         except Exception as error:
             if connection.is_closed() or not getattr(error, "sqlstate", None):
                 raise
@@ -73,8 +77,9 @@ class Partitions:
             return False
         past = int(begin_of(month + 1) // QUARTER_S) + QUARTERS_PER_DAY  # calls that began in it went on into the next
         await connection.execute(self._queries["freeze"], past)
-        scripts = [self._queries["drop"].format(table=table, name=name_of(month)) for table in _TABLES]
-        await connection.execute(";\n".join(["BEGIN", *scripts, "COMMIT"]), timeout=REPORT_S)
+        for table in reversed(_TABLES):  # exchanges last: by them a month is found
+            script = self._queries["drop"].format(table=table, name=name_of(month))
+            await connection.execute(script, timeout=REPORT_S)
         self._known.discard(month)
         log.info("dropped a month of the ledger; its sums are kept", extra={"month": name_of(month)})
         return True

@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from penstock.clock import SystemClock
 from penstock.core.usage import Usage
 from penstock.ports import BudgetRecord, KeyRecord, StoredAnswer, StoredResult
+from penstock.stores.postgres import Postgres
+from penstock.stores.postgres_partitions import Partitions
 from penstock.stores.postgres_session import EVERYTHING
 from tests.contract.stores.postgres_nodes import Node, node
 from tests.support.postgres_server import database_of, shared_server
@@ -148,3 +150,22 @@ END_LEADERS = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
 WHERE locktype = 'advisory' AND objid = 3 AND mode = 'ExclusiveLock' AND granted
 """
+
+
+async def test_a_month_is_made_beside_who_reads_the_tables_in_another_order(tmp_path: Path) -> None:
+    """Nobody waits for the other: a sum has the attempts and wants the exchanges, a month is made in each in turn."""
+    url = database_of(tmp_path)
+    maker, reader, watch = (Postgres(url, size=1) for _ in range(3))
+    reading, watching = await reader.connect(), await watch.connect()
+    async with reading.transaction():
+        await reading.fetchval("SELECT count(*) FROM attempts")
+        making = asyncio.ensure_future(maker.run(lambda connection: Partitions().make_ahead(connection, 9e9)))
+        while not await watching.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await watching.execute("SELECT pg_sleep(0.01)")
+        assert await asyncio.wait_for(reading.fetchval("SELECT count(*) FROM exchanges"), 0.5) == 0
+    await making
+    months = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'shares'::regclass"
+    assert await watching.fetchval(months) == 4
+    for connection in (reading, watching):
+        await connection.close()
+    await maker.close()
