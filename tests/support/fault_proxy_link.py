@@ -151,7 +151,8 @@ class Link:
         for writer in self._writers:
             with suppress(OSError):
                 made = writer.get_extra_info("socket")
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if made is not None:  # its other end was quicker
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     async def _wait_for_cut(self) -> None:

@@ -134,13 +134,19 @@ class House:
     database: str
     redis: RedisServer
     to_redis: FaultProxy
-    """Between the nodes and Redis."""
+    """Between the nodes and Redis, where they are ``proxied``."""
     provider: BillProvider
     sections: dict[str, Any]
+    proxied: bool = False
     all_nodes: list[Node] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 1_000_000)))
 
     # --- nodes
+
+    @property
+    def redis_url(self) -> str:
+        """What the nodes are told."""
+        return f"redis://127.0.0.1:{self.to_redis.port}/0" if self.proxied else self.redis.url
 
     def node(self, *, words: bool = True, **sections: Any) -> Node:
         """One more, configured and not started."""
@@ -148,7 +154,7 @@ class House:
         directory.mkdir()
         node = Node(directory)
         node.words = words
-        shared = {"url": f"redis://127.0.0.1:{self.to_redis.port}/0"} | self.sections.get("shared", {})
+        shared = {"url": self.redis_url} | self.sections.get("shared", {})
         wanted = {"store": self.postgres.url(self.database)} | self.sections | {"shared": shared} | sections
         wanted["server"] = {"secret": SECRET, "drain": "10s", **wanted.get("server", {})}
         node.configure(**{name: section for name, section in wanted.items() if section is not None})
@@ -277,14 +283,19 @@ class House:
 
 
 @contextmanager
-def many_nodes(directory: Path, *, own_postgres: bool = False, **sections: Any) -> Iterator[House]:
-    """Everything but the nodes. ``own_postgres``: one that may be killed. Skips where a server cannot be had."""
+def many_nodes(
+    directory: Path, *, own_postgres: bool = False, proxied: bool = False, **sections: Any
+) -> Iterator[House]:
+    """Everything but the nodes. ``own_postgres``: one that may be killed; ``proxied``: Redis by way of the fault proxy.
+
+    That runs in this process, and is late where its clients are many. Skips where a server cannot be had.
+    """
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server())
         postgres, database = _postgres(directory, stack, own=own_postgres)
         to_redis = stack.enter_context(fault_proxy(redis.port))
         provider = stack.enter_context(bill_provider(directory / "bill.jsonl"))
-        house = House(directory, postgres, database, redis, to_redis, provider, fleet_of(provider) | sections)
+        house = House(directory, postgres, database, redis, to_redis, provider, fleet_of(provider) | sections, proxied)
         try:
             yield house
             house.stop()

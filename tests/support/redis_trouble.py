@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.bars import Bar
+from tests.support.gateway_process import wait_for
 from tests.support.many_nodes import House, Load, Node, Said, limit, many_nodes, money, percentile
 from tests.support.metrics_text import samples
 
@@ -28,6 +29,7 @@ RECOVERS_WITHIN_S: Final = 5.0
 LATE_S: Final = 0.25
 """Each way."""
 LOOK_S: Final = 0.05
+AT_ONCE: Final = 20
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Course:
     """Per request."""
     cpu_during_s: float = 0.0
 
-    def fault_bars(self) -> list[Bar]:
+    def bars(self) -> list[Bar]:
         """What it is held to."""
         whole = [*self.opening, *self.during]
         refused = [each for each in whole if each.key == "closed" and each.told.status == 503]
@@ -177,6 +179,18 @@ class Trouble:
             Bar("counter in Redis = ledger after, s", settled_s, most=RECOVERS_WITHIN_S, loose=4 * RECOVERS_WITHIN_S),
         ]
 
+    async def spend(self, name: str, calls: int) -> None:
+        """So many are answered, some at a time; who is told to come again does."""
+        left = calls
+        while left:
+            said = await self.house.ask_all(min(left, AT_ONCE), self.nodes, **self.ask_of(name))
+            assert {each.told.status for each in said} <= {200, 503}
+            left -= sum(each.told.status == 200 for each in said)
+
+    def all_know(self, share: float) -> None:
+        """Return when every node has heard that so much of the budgets is spent."""
+        wait_for(lambda: {_used(node) for node in self.nodes} == {round(share, 6)}, "all nodes to hear of it")
+
     def slices(self) -> float:
         """As the nodes' metrics say."""
         found = [samples(node.metrics()) for node in self.nodes]
@@ -185,13 +199,28 @@ class Trouble:
         )
 
 
+def _used(node: Node) -> float:
+    """Of the account that has spent most of its own."""
+    found = samples(node.metrics())
+    return max(
+        (round(value, 6) for (name, _), value in found.items() if name == "penstock_budget_used_ratio"), default=0
+    )
+
+
 @contextmanager
-def trouble(directory: Path, *, nodes: int = 2, calls: dict[str, int] | None = None) -> Iterator[Trouble]:
+def trouble(
+    directory: Path,
+    *,
+    nodes: int = 2,
+    calls: dict[str, int] | None = None,
+    slice_: float = SLICE,
+    proxied: bool = True,
+) -> Iterator[Trouble]:
     """So many nodes that serve; ``calls``: that the budgets are worth."""
     entries = {f"pays={name}": money(worth) for name, worth in (CALLS | (calls or {})).items()}
     budgets = [limit("by-tag", "tag", 0, entries=entries)]
-    shared = {"slice": SLICE, "keys": {"open": "answer"}}
-    with many_nodes(directory, budgets=budgets, shared=shared) as house:
+    shared = {"slice": slice_, "keys": {"open": "answer"}}
+    with many_nodes(directory, proxied=proxied, budgets=budgets, shared=shared) as house:
         first = house.node()
         secrets = {name: first.create_key(name) for name in KEYS}
         first.start()
