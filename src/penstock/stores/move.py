@@ -26,9 +26,6 @@ from penstock.stores.postgres_stores import wrong_currency
 
 State = Mapping[str, Sequence[int]]
 
-_SETTINGS: Final = {**REPORTING, "synchronous_commit": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-"""The joins of sums are of a day with the whole ledger: by key, not by reading all of it for each day."""
-
 SUMS: Final = "quarters summed up"
 """What is told of beside the parts."""
 
@@ -101,7 +98,7 @@ async def move(  # noqa: PLR0917 - what is asked for, in the order in which it i
 
 @asynccontextmanager
 async def _target(url: str) -> AsyncIterator[Postgres]:
-    pool = Postgres(url, size=2, deadline_s=REPORT_S, settings=_SETTINGS)
+    pool = Postgres(url, size=2, deadline_s=REPORT_S, settings={**REPORTING, "synchronous_commit": "off"})
     try:
         await prepare(pool)
         yield pool

@@ -49,7 +49,8 @@ INSERT INTO summed_quarters (quarter) SELECT unnest($1::bigint[]) ON CONFLICT DO
 -- name: untouch
 DELETE FROM touched_quarters WHERE quarter = ANY($1::bigint[])
 
--- One row per grouping, quarter, bucket and currency; a bucket is as in `spend`.
+-- One row per grouping, quarter, bucket and currency; a bucket is as in `spend`. What belongs to an exchange is looked up by
+-- its key, here and below (OFFSET 0 keeps it so): a join would read the whole ledger for each day of it.
 -- name: sum_spend
 INSERT INTO spend_quarters (
     grouping, quarter, bucket, currency, requests, tokens, cost_nano, baseline_nano, saved_nano, wasted_nano, unpriced,
@@ -64,16 +65,20 @@ WITH e AS (
     WHERE at >= $1::float8 AND at < $2::float8 AND floor(at / 900)::bigint = ANY($3::bigint[]) AND outcome <> 'open'
 ),
 wasted AS (
-    SELECT a.month, a.exchange_id, sum(a.charged_book_nano) AS amount
-    FROM attempts AS a JOIN e ON a.month = e.month AND a.exchange_id = e.id
-    WHERE a.outcome NOT IN ('ok', 'open')
-    GROUP BY a.month, a.exchange_id
+    SELECT e.month, e.id AS exchange_id, sum(a.charged_book_nano) AS amount
+    FROM e CROSS JOIN LATERAL (
+        SELECT charged_book_nano FROM attempts
+        WHERE month = e.month AND exchange_id = e.id AND outcome NOT IN ('ok', 'open') OFFSET 0
+    ) AS a
+    GROUP BY e.month, e.id
 ),
 levers AS (
-    SELECT s.month, s.exchange_id,
+    SELECT e.month, e.id AS exchange_id,
         coalesce(max(s.lever COLLATE "C") FILTER (WHERE s.lever <> 'direct'), max(s.lever COLLATE "C")) AS lever
-    FROM shares AS s JOIN e ON s.month = e.month AND s.exchange_id = e.id
-    GROUP BY s.month, s.exchange_id
+    FROM e CROSS JOIN LATERAL (
+        SELECT lever FROM shares WHERE month = e.month AND exchange_id = e.id OFFSET 0
+    ) AS s
+    GROUP BY e.month, e.id
 ),
 whole AS (
     SELECT e.*, coalesce(w.amount, 0) AS wasted, coalesce(l.lever, '') AS lever, '' AS time
@@ -108,14 +113,19 @@ WITH a AS (
     SELECT
         floor(a.started_at / 900)::bigint AS quarter, a.month, a.exchange_id, a.id, a.lease, '' AS all, e.team, e.key_name,
         e."user", e.model, e.tags, a.input_miss + a.input_hit + a.cache_write + a.output AS tokens
-    FROM attempts AS a JOIN exchanges AS e ON e.month = a.month AND e.id = a.exchange_id
+    FROM attempts AS a CROSS JOIN LATERAL (
+        SELECT team, key_name, "user", model, tags FROM exchanges WHERE month = a.month AND id = a.exchange_id OFFSET 0
+    ) AS e
     WHERE a.started_at >= $1::float8 AND a.started_at < $2::float8 AND a.outcome <> 'open'
         AND floor(a.started_at / 900)::bigint = ANY($3::bigint[])
 ),
 charged AS (
-    SELECT s.month, s.exchange_id, s.attempt_id, sum(s.amount_nano) AS amount
-    FROM shares AS s JOIN a ON s.month = a.month AND s.exchange_id = a.exchange_id AND s.attempt_id = a.id
-    GROUP BY s.month, s.exchange_id, s.attempt_id
+    SELECT a.month, a.exchange_id, a.id AS attempt_id, sum(s.amount_nano) AS amount
+    FROM a CROSS JOIN LATERAL (
+        SELECT amount_nano FROM shares
+        WHERE month = a.month AND exchange_id = a.exchange_id AND attempt_id = a.id OFFSET 0
+    ) AS s
+    GROUP BY a.month, a.exchange_id, a.id
 ),
 whole AS (
     SELECT a.*, coalesce(c.amount, 0) AS amount
