@@ -349,11 +349,18 @@ def test_a_request_costs_two_round_trips(nodes: Pair, key: str, up: Upstream, fr
 
 
 def test_while_redis_is_away_each_serves_for_itself(nodes: Pair, key: str, up: Upstream, fresh: Fresh) -> None:
-    """Nothing waits longer than the deadline; afterwards they share again."""
+    """Nothing waits longer than the deadline, and who has limits is refused within it; then they share again."""
     up.script.reply().forever()
+    limited = nodes.create_key("limited", "--rpm", "100")
     nodes.redis.freeze()
     try:
-        took = []
+        took, refused = [], []
+        for _ in range(5):
+            since = time.monotonic()
+            answer = nodes.ask(nodes.a, "x", limited)
+            refused.append(time.monotonic() - since)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shared_unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
         for _ in range(5):
             text = fresh()
             for node in nodes.nodes:
@@ -364,6 +371,7 @@ def test_while_redis_is_away_each_serves_for_itself(nodes: Pair, key: str, up: U
         nodes.redis.thaw()
     assert sorted(took)[len(took) // 2] < 0.2, took
     assert max(took) < 1.0, took
+    assert sorted(refused)[2] < 0.1, refused
 
     def is_shared() -> bool:
         text = fresh()

@@ -34,6 +34,21 @@ async def test_an_answer_is_there_at_once_and_as_given(stores: Stores) -> None:
     assert stores.answers.stats() == (1, size_of(len(ANSWER.body)))
 
 
+async def test_what_another_node_stored_is_held_in_memory(stores: Stores) -> None:
+    """Until its time, or a purge; it takes the place of none that is there."""
+    assert stores.answers.held(key(1), NOW) is None
+    stores.answers.hold(key(1), ANSWER)
+    stores.answers.hold(key(1), replace(ANSWER, body=b"another"))
+    assert stores.answers.held(key(1), NOW) == await stores.answers.get(key(1), NOW) == ANSWER
+    assert stores.answers.held(key(1), NOW + 60) is None
+    stores.answers.put(key(2), ANSWER)
+    assert stores.answers.held(key(2), NOW) == ANSWER
+    stores.answers.hold(key(3), replace(ANSWER, model="other"))
+    assert stores.answers.forget(model="flash", tenant=None, tag=None) >= 1
+    assert stores.answers.held(key(2), NOW) is None
+    assert stores.answers.held(key(3), NOW) is not None
+
+
 async def test_an_answer_ends_at_its_time(stores: Stores) -> None:
     """At its end an answer is gone, and swept it takes no room."""
     stores.answers.put(key(1), ANSWER)

@@ -1,5 +1,6 @@
 """A job that fails is tried again, and says so once."""
 
+import asyncio
 import logging
 
 import pytest
@@ -53,3 +54,23 @@ async def test_what_nobody_foresaw_is_told_each_time(caplog: pytest.LogCaptureFi
     """With its traceback; the next run comes anyway."""
     assert await ticked(LoopClock(0.0), Job(ValueError("1"), ValueError("2"))) == 10
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
+
+
+async def test_it_can_be_hurried() -> None:
+    """It runs at once, and once more when it was hurried during a run; then again in its time."""
+    loop, ran = asyncio.get_running_loop(), list[float]()
+
+    async def job() -> None:
+        ran.append(loop.time())
+        await asyncio.sleep(0.5)
+
+    ticker = Ticker(LoopClock(0.0), 10.0, job, "a job")
+    ticker.start()
+    await asyncio.sleep(1)
+    ticker.hurry()
+    await asyncio.sleep(0.25)
+    ticker.hurry()
+    ticker.hurry()
+    await asyncio.sleep(12)
+    await ticker.stop()
+    assert ran == pytest.approx([1, 1.5, 12], abs=0.01)
