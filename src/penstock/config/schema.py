@@ -271,7 +271,7 @@ class SharedSection(Section):
     slice: Share = 0.01
     """Of a limit, how much a node is lent beyond what it needs at once."""
     on_failure: FailureMode = "refuse"
-    """While nobody lends: `refuse` what the node has no room for, or `answer`: each may overspend by one slice."""
+    """While nobody lends: `refuse` what there is no room for, or `answer`: overspend by a slice, count rates alone."""
     keys: dict[KeyName, FailureMode] = {}
     """The same for single keys, by their names."""
 

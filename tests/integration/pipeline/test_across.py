@@ -10,7 +10,7 @@ import pytest
 
 from penstock.clock import LoopClock
 from penstock.core.usage import Usage
-from penstock.ports import Shared
+from penstock.ports import AnswerCache, Shared, StoredAnswer
 from penstock.providers.play import Pause
 from penstock.providers.scripted import ANSWERED, Scripted
 from penstock.stores.memory_shared import MemoryAnswers, MemoryRates, shared_in_memory
@@ -413,3 +413,60 @@ async def _look(house: House) -> None:
     lent = house.gateway._lent  # noqa: SLF001 - as its ticker does
     assert lent is not None
     await lent.look()
+
+
+# --- the store behind
+
+
+class Slow:
+    """A store that takes its time, and has one answer."""
+
+    def __init__(self, answers: AnswerCache, has: StoredAnswer | None = None) -> None:
+        self._answers = answers
+        self._has = has
+
+    def __getattr__(self, name: str) -> Any:
+        """All else as it is."""
+        return getattr(self._answers, name)
+
+    async def get(self, key: bytes, now: float) -> StoredAnswer | None:
+        """A second later."""
+        del key, now
+        await asyncio.sleep(1)
+        return self._has
+
+
+async def _behind(house: House, has: StoredAnswer | None = None) -> None:
+    house.gateway.stores.answers = Slow(house.gateway.stores.answers, has)
+    await house.gateway.adopt(house.gateway.settings)
+
+
+async def test_what_only_the_store_has_is_found_once_for_all() -> None:
+    """By who leads; the others on its node and on all nodes get it as what it is, and no call is made."""
+    async with town() as nodes:
+        one, other = nodes.nodes
+        await one.answer(chat())
+        (stored,) = nodes.answers.stored.values()
+        nodes.answers.stored.clear()
+        await one.gateway.stores.answers.purge()
+        await _behind(one, stored)
+        askings = [one.ask(chat()), one.ask(chat(stream=True)), other.ask(chat())]
+        assert [cache(await each.done()) for each in askings] == ["exact", "exact", "joined"]
+        assert len(nodes.upstream.calls) == 1
+        assert cache(await other.answer(chat(stream=True))) == "exact"
+
+
+async def test_a_leader_that_leaves_while_it_looks_is_followed() -> None:
+    """Its flight ends for those elsewhere, and one of them leads."""
+    async with town() as nodes:
+        one, other = nodes.nodes
+        await _behind(one)
+        leader = one.ask(chat())
+        await asyncio.sleep(0.5)
+        follower = other.ask(chat())
+        await asyncio.sleep(0.1)
+        leader.task.cancel()
+        await asyncio.wait([leader.task])
+        one.asked.clear()
+        assert cache(await follower.done()) == "miss"
+        assert not nodes.answers.flights
