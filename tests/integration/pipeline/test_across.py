@@ -319,6 +319,19 @@ async def test_off_is_off(join: bool) -> None:  # noqa: FBT001 - a parameter
         assert bool(nodes.answers.asked) == join
 
 
+async def test_a_repeat_under_an_idempotency_key_joins_the_first_on_another_node() -> None:
+    """While that is under way: it is an identical request, so there is one call, and one who pays."""
+    async with town() as nodes:
+        one, other = nodes.nodes
+        nodes.upstream.reply(after_s=2)
+        headers = {"idempotency-key": "order-7"}
+        first = one.ask(chat(), headers=headers)
+        await asyncio.sleep(1)
+        repeat = await other.answer(chat(), headers=headers)
+        assert repeat.body == (await first.done()).body
+        assert sorted(row.cost_nano or 0 for row in one.exchanges) == [0, COST]
+
+
 # --- limits
 
 
