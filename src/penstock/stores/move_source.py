@@ -1,7 +1,7 @@
 """The store that is left: a SQLite file that nobody writes meanwhile, read piece by piece."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from penstock.stores.sqlite_reader import SqliteReader
 PIECE_ROWS: Final = 2000
 PIECE_BYTES: Final = 8 << 20
 """Bodies of answers may be large: so much of them at a time, and one more."""
+
+_EACH: Final = {"exchanges": "each_exchange", "attempts": "each_attempt", "shares": "each_share"}
 
 
 class MoveSource:
@@ -59,8 +61,12 @@ class MoveSource:
         """To be compared."""
 
         def read(connection: sqlite3.Connection) -> list[Any]:
-            connection.create_function("month_of", 1, Months().of, deterministic=True)
-            return connection.execute(self._queries["sums"]).fetchall()
+            large = [
+                (part, month, *sums)
+                for part, query in _EACH.items()
+                for month, sums in _added_up(connection.execute(self._queries[query])).items()
+            ]
+            return [*large, *connection.execute(self._queries["sums"])]
 
         return await self._reader.run(read)
 
@@ -70,3 +76,22 @@ class MoveSource:
 
     async def _fetch(self, name: str) -> list[Any]:
         return await self._reader.run(lambda connection: connection.execute(self._queries[name]).fetchall())
+
+
+def _added_up(rows: Iterable[Sequence[Any]]) -> Mapping[int, list[Any]]:
+    """By month: rows, open ones, four sums, the first id and the last."""
+    months, found = Months(), dict[int, list[Any]]()
+    for whose, id_, is_open, tokens, amount, other, unknown in rows:
+        month = months.of(whose)
+        sums = found.get(month)
+        if sums is None:
+            sums = found[month] = [0, 0, 0, 0, 0, 0, id_, id_]
+        sums[0] += 1
+        sums[1] += is_open
+        sums[2] += tokens
+        sums[3] += amount
+        sums[4] += other
+        sums[5] += unknown
+        sums[6] = min(sums[6], id_)
+        sums[7] = max(sums[7], id_)
+    return found

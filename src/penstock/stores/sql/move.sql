@@ -102,30 +102,27 @@ UNION ALL SELECT 'purges', count(*), coalesce(max(id), 0) FROM purges
 UNION ALL SELECT 'results', count(*), coalesce(CAST(max(expires_at) AS INTEGER), 0) FROM results
 UNION ALL SELECT 'answers', count(*), coalesce(max(id), 0) FROM answers
 
--- To be compared, month by month of the ids (`month_of` is ours): rows, open ones, tokens, amount, other amounts, how many
--- amounts no price covers, the first id and the last.
--- name: sums
+-- To be compared, month by month of the ids: whose month, the id, whether it is open, tokens, amount, other amounts, how many
+-- amounts no price covers. Added up as they come: to group them here would take memory for all.
+-- name: each_exchange
 SELECT
-    'exchanges', month_of(id) AS month, count(*), sum(outcome = 'open'),
-    sum(input_miss + input_hit + cache_write + output + reasoning), coalesce(sum(cost_nano), 0),
-    coalesce(sum(baseline_nano), 0) + coalesce(sum(avoided_nano), 0),
-    sum((cost_nano IS NULL) + (baseline_nano IS NULL) + (avoided_nano IS NULL) + (first_byte_s IS NULL)), min(id), max(id)
+    id, id, outcome = 'open', input_miss + input_hit + cache_write + output + reasoning, coalesce(cost_nano, 0),
+    coalesce(baseline_nano, 0) + coalesce(avoided_nano, 0),
+    (cost_nano IS NULL) + (baseline_nano IS NULL) + (avoided_nano IS NULL) + (first_byte_s IS NULL)
 FROM exchanges
-GROUP BY month
-UNION ALL
+
+-- name: each_attempt
 SELECT
-    'attempts', month_of(exchange_id) AS month, count(*), sum(outcome = 'open'),
-    sum(input_miss + input_hit + cache_write + output + reasoning + held_tokens), coalesce(sum(charged_book_nano), 0),
-    coalesce(sum(charged_nano), 0) + coalesce(sum(held_nano), 0),
-    sum((charged_nano IS NULL) + (charged_book_nano IS NULL) + (held_nano IS NULL)), min(id), max(id)
+    exchange_id, id, outcome = 'open', input_miss + input_hit + cache_write + output + reasoning + held_tokens,
+    coalesce(charged_book_nano, 0), coalesce(charged_nano, 0) + coalesce(held_nano, 0),
+    (charged_nano IS NULL) + (charged_book_nano IS NULL) + (held_nano IS NULL)
 FROM attempts
-GROUP BY month
-UNION ALL
-SELECT
-    'shares', month_of(exchange_id) AS month, count(*), 0, 0, sum(amount_nano), 0, 0, min(attempt_id), max(attempt_id)
-FROM shares
-GROUP BY month
-UNION ALL
+
+-- name: each_share
+SELECT exchange_id, attempt_id, 0, 0, amount_nano, 0, 0 FROM shares
+
+-- The same of what is little: rows, open ones, the sums, the first id and the last.
+-- name: sums
 SELECT 'keys', 0, count(*), 0, 0, 0, 0, sum((expires_at IS NULL) + (revoked_at IS NULL)), min(id), max(id)
 FROM keys HAVING count(*) > 0
 UNION ALL

@@ -140,7 +140,7 @@ ON CONFLICT (part) DO UPDATE SET after = excluded.after, "rows" = excluded."rows
 -- name: analyze
 ANALYZE exchanges, attempts, shares, answers
 
--- As the query of that name in sql/move.sql.
+-- As what sql/move.sql adds up: part, month, rows, open ones, the sums, the first id and the last.
 -- name: sums
 SELECT
     'exchanges', month, count(*), count(*) FILTER (WHERE outcome = 'open'),
