@@ -53,7 +53,9 @@ def test_clocks_that_are_half_a_minute_off(tmp_path: Path) -> None:
             node.ready()
         said = asyncio.run(house.ask_all(CALLS, nodes))
         house.settles(10)
-        assert statuses(said) == {200: CALLS / 2, 429: CALLS / 2}
+        said += asyncio.run(house.ask_all(CALLS // 2, nodes))  # what a busy machine was slow to give back
+        house.settles(10)
+        assert statuses(said) == {200: CALLS / 2, 429: CALLS}
         assert house.check().charged_nano == CALLS / 2 * COST
         hours = Counter(datetime.fromtimestamp(row.started_at, UTC).hour for row in house.books().attempts.values())
         assert set(hours.values()) == {CALLS // 4}
