@@ -31,7 +31,7 @@ from penstock.core.records import OPEN, ExchangeRow, LedgerRow
 from penstock.core.regions import WELL_FOR_S
 from penstock.core.retry import RetryBudget
 from penstock.core.routing import Plan
-from penstock.errors import ConfigError, PenstockError, StoreError
+from penstock.errors import ConfigError, PenstockError, SharedUnavailable, StoreError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.accounts import Accounts
@@ -571,12 +571,17 @@ def _exact_is_on(settings: Settings) -> bool:
 
 
 async def open_gateway(
-    settings: Settings, status_of: StatusOf, world: World | None = None, *, lock: int | None = None
+    settings: Settings,
+    status_of: StatusOf,
+    world: World | None = None,
+    *,
+    lock: int | None = None,
+    succeeds: bool = False,
 ) -> Gateway:
     """Open the stores and build the gateway; call ``start`` before and ``close`` after serving.
 
     ``status_of``: the HTTP status of an error, for the ledger. ``lock``: the file of the store's lock, when the process
-    before this one shares it. Raises ConfigError, StoreError.
+    before this one shares it; ``succeeds``: there is one. Raises ConfigError, StoreError.
     """
     world = world or World()
     metrics = Metrics(settings)
@@ -594,6 +599,8 @@ async def open_gateway(
         clock=world.clock,
         currency=settings.currency,
         inherited=lock,
+        sole=settings.shared is None,
+        succeeds=succeeds,
         retention_s=settings.ledger.retention_s,
         spool=settings.ledger.spool,
     )
@@ -622,9 +629,14 @@ async def _open_shared(settings: Settings, world: World, answers: AnswerCache) -
     def forget(purge: Purge) -> None:
         answers.forget(model=purge.model, tenant=purge.tenant, tag=purge.tag, deployments=purge.deployments)
 
-    return await open_shared(
-        settings.shared.url, clock=world.clock, rng=world.rng, ids=world.ids or TimeIds(world.clock.now), forget=forget
-    )
+    ids = world.ids or TimeIds(world.clock.now)
+    try:
+        return await open_shared(settings.shared.url, clock=world.clock, rng=world.rng, ids=ids, forget=forget)
+    except SharedUnavailable as error:
+        said = error.detail or error.public
+        raise SharedUnavailable(
+            f"shared: Redis cannot be used, and a node does not start without it: {said}"
+        ) from error
 
 
 def _terms(shared: SharedSettings) -> Terms:

@@ -12,6 +12,7 @@ what is counted in Redis by its keys, and the bill from its file: nothing of the
 
 import asyncio
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -83,6 +84,8 @@ class Node(GatewayProcess):
     """A gateway of several. ``words``: it knows the provider's tokens to the word."""
 
     words = True
+    successor: int | None = None
+    """The process that serves in the place of the one that was started."""
 
     def launch(self) -> None:
         """Begin to serve; do not wait for it."""
@@ -113,6 +116,31 @@ class Node(GatewayProcess):
     def runs(self) -> bool:
         """Whether it was started, and has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    def succeed(self) -> None:
+        """SIGUSR2; return when its successor serves and it has ended. Not with ``words``."""
+        old = self.pid
+        self.signal(signal.SIGUSR2)
+        wait_for(lambda: _children(old), "a successor")
+        (self.successor,) = _children(old)
+        assert self.wait() == 0, self.stderr
+        assert self._is_ready()
+
+    def stop(self) -> int:
+        """SIGTERM to who serves; 0 when nobody is left."""
+        if self.successor is None:
+            return super().stop()
+        successor, self.successor = self.successor, None
+        os.kill(successor, signal.SIGTERM)
+        wait_for(lambda: not Path(f"/proc/{successor}").exists(), "the end of the successor")
+        return 0
+
+    def kill(self) -> None:
+        """Whatever is left of it."""
+        super().kill()
+        if self.successor is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.successor, signal.SIGKILL)
 
     def rss_bytes(self) -> int:
         """What it has in memory."""
@@ -279,7 +307,11 @@ class House:
         for node in running:
             assert node.wait() == 0, node.stderr
         for node in self.all_nodes:
-            assert "Traceback" not in node.stderr, node.stderr
+            if node.successor is not None:
+                node.stop()
+        for node in self.all_nodes:
+            said = node.directory / "stderr"
+            assert not said.exists() or "Traceback" not in said.read_text("utf-8"), node.stderr
 
 
 @contextmanager
@@ -394,6 +426,10 @@ class Load:
     async def _one(self, number: int) -> None:
         node = self._nodes[number % len(self._nodes)]
         self.said.append(await self._house.ask(node, **self._questions(number)))
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -117,7 +117,9 @@ async def _serve(
     given: Activation | Inherited,
 ) -> None:
     lock = None if predecessor is None else predecessor.lock
-    gateway = await open_gateway(settings, lambda error: row_of(error).status, lock=lock)
+    gateway = await open_gateway(
+        settings, lambda error: row_of(error).status, lock=lock, succeeds=predecessor is not None
+    )
     phase = Phase()
     alone = isinstance(given, Activation)
     if isinstance(given, Inherited):

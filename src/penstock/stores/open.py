@@ -63,6 +63,8 @@ async def open_stores(
     inherited: int | None = None,
     retention_s: float | None = None,
     spool: Path | None = None,
+    sole: bool = False,
+    succeeds: bool = False,
 ) -> Stores:
     """Open, and create where there is none, the store at ``url``; a relative path is relative to ``directory``.
 
@@ -70,14 +72,26 @@ async def open_stores(
     never be written; ``currency`` is that of the amounts to come, None = there will be none; ``inherited`` is the file
     of a lock that the process before this one shares; ``retention_s`` is how long a month of the ledger is kept where
     it has months, None = for ever; ``spool`` is the directory where rows wait for a server that is away, None =
-    ``directory``. Raises StoreError, and ConfigError when the ledger is kept in another currency.
+    ``directory``; ``sole``: no other server may use it, where several could; ``succeeds``: but the one before this one.
+    Raises StoreError, and ConfigError when the ledger is kept in another currency.
     """
     scheme = url.partition(":")[0]
     if scheme not in _FACTORIES:
         raise StoreError(f"unknown store {url!r}: write {' or '.join(_FORMS)}")
     return await _FACTORIES[scheme](
         Wanted(
-            url, directory, max_answer_bytes, sync, on_lost, clock, currency, inherited, retention_s, spool or directory
+            url,
+            directory,
+            max_answer_bytes,
+            sync,
+            on_lost,
+            clock,
+            currency,
+            inherited,
+            retention_s,
+            spool or directory,
+            sole=sole,
+            succeeds=succeeds,
         )
     )
 

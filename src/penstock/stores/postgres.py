@@ -51,6 +51,7 @@ EPOCHS: Final = 5
 PURGING: Final = 6
 KEYS: Final = 7
 PARTING: Final = 8
+SOLE: Final = 9
 
 CHANNEL: Final = "penstock"
 """What nodes listen to; the payload is the topic."""

@@ -1,7 +1,7 @@
 """Everything that a node keeps in PostgreSQL, put together.
 
-A node has up to eleven connections: one writes the ledger, one what caches store, three ask, two end leases, two
-report, one listens, one leads. Each pool has its own breaker: each finds out in its own time.
+A node has up to twelve connections: one writes the ledger, one what caches store, three ask, two end leases, two
+report, one listens, one leads, one holds the place. Each pool has its own breaker: each finds out in its own time.
 """
 
 import logging
@@ -27,6 +27,7 @@ from penstock.stores.postgres_partitions import Partitions
 from penstock.stores.postgres_results import PostgresResults
 from penstock.stores.postgres_schema import prepare
 from penstock.stores.postgres_session import PostgresLeader, PostgresSignals
+from penstock.stores.postgres_sole import PostgresSole
 from penstock.stores.postgres_sums import PostgresSums
 from penstock.stores.spool import Spool
 from penstock.stores.wanted import Wanted
@@ -96,6 +97,7 @@ class _Node:
         self._results = PostgresResults(self._changes, pools.asking)
         self._leader = PostgresLeader(pools.asking)
         self._signals = PostgresSignals(pools.asking)
+        self._sole = PostgresSole(pools.asking, sole=wanted.sole, succeeds=wanted.succeeds)
         self._sums = PostgresSums(pools.reporting)
         self._partitions = Partitions()
 
@@ -103,6 +105,7 @@ class _Node:
         if not self._spool.is_writable:
             log.warning(_NO_SPOOL, extra={"directory": str(self._wanted.spool)})
         try:
+            await self._sole.start()
             await self._backing.begin()
             await self._signals.start()
             await self._spool.adopt()
@@ -154,6 +157,7 @@ class _Node:
         await self._leader.close()
         await self._ledger.close()
         await self._changes.close()
+        await self._sole.close()
         await self._pools.close()
 
     async def _make_ahead(self, connection: Connection, now: float) -> None:

@@ -22,3 +22,7 @@ class Wanted:
     inherited: int | None
     retention_s: float | None
     spool: Path
+    sole: bool = False
+    """No other server may use it, where several could."""
+    succeeds: bool = False
+    """But the one before this one, while it ends."""

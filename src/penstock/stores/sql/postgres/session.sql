@@ -11,6 +11,9 @@ SELECT pg_advisory_lock_shared($1::int, $2::int)
 -- name: alone
 SELECT pg_try_advisory_lock($1::int, $2::int)
 
+-- name: together
+SELECT pg_try_advisory_lock_shared($1::int, $2::int)
+
 -- Counts it, so that who misses the signal finds out.
 -- name: tell
 WITH told AS (
