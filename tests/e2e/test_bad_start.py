@@ -97,7 +97,7 @@ def test_a_wrong_password_of_redis(tmp_path: Path, postgres: PostgresServer, red
 
 
 @pytest.mark.parametrize("aof", [False, True])
-def test_what_a_restart_of_redis_takes(tmp_path: Path, postgres: PostgresServer, aof: bool) -> None:  # noqa: FBT001
+def test_what_a_restart_of_redis_takes(tmp_path: Path, postgres: PostgresServer, aof: bool) -> None:  # noqa: FBT001 - a parameter of pytest
     """Is said at the start, in a line."""
     with redis_server(aof=aof) as redis:
         sections: dict[str, Any] = {"store": postgres.fresh(f"takes_{tmp_path.name}"), "shared": redis.url}
