@@ -265,7 +265,7 @@ class Settings:
     directory: Path
     """Relative paths resolve from here."""
     server: ServerSettings
-    store: str
+    store: str = field(repr=False)
     currency: str
     fx: Mapping[str, Decimal]
     ledger: LedgerSettings
