@@ -53,9 +53,11 @@ def test_clocks_that_are_half_a_minute_off(tmp_path: Path) -> None:
             node.ready()
         said = asyncio.run(house.ask_all(CALLS, nodes))
         house.settles(10)
-        said += asyncio.run(house.ask_all(CALLS // 2, nodes))  # what a busy machine was slow to give back
-        house.settles(10)
-        assert statuses(said) == {200: CALLS / 2, 429: CALLS}
+        for _ in range(4):  # what a busy machine was slow to lend, or to give back
+            said += asyncio.run(house.ask_all(CALLS // 4, nodes))
+            house.settles(10)
+        assert statuses(said)[200] == CALLS / 2
+        assert statuses(said).keys() <= {200, 429, 503}
         assert house.check().charged_nano == CALLS / 2 * COST
         hours = Counter(datetime.fromtimestamp(row.started_at, UTC).hour for row in house.books().attempts.values())
         assert set(hours.values()) == {CALLS // 4}
