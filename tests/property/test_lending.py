@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from penstock.clock import LoopClock
-from penstock.core.budget import Budget, Payer
+from penstock.core.budget import Budget, Payer, Place
 from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
 from penstock.stores.memory_rooms import MemoryRooms
 from tests.support.house import EPOCH
@@ -151,3 +151,18 @@ async def test_what_is_heard_while_it_is_asked_is_no_more_room(after_s: float) -
         with pytest.raises(BudgetExceeded):
             await one.spend(Payer(), held=1_900, billed=1_900)
         await beating
+
+
+async def test_what_a_lease_spent_before_the_turn_of_the_hour_is_counted() -> None:
+    """It falls silent, and is counted after the turn: a node whose clock is behind cannot spend that hour again."""
+    hourly = Budget("hourly", "global", "tokens", 100, "hour", ZoneInfo("UTC"))
+    async with town_of(2, hourly) as town:
+        gone, other = town.nodes
+        before = Place(hourly.id, "", hourly.span(town.clock.now()).start)
+        await gone.spend(Payer(), held=60, billed=60)
+        gone.running.clear()
+        left_s = hourly.span(town.clock.now()).end - town.clock.now()
+        await asyncio.sleep(left_s + 2 * 3600)
+        with suppress(BudgetExceeded):
+            await other.spend(Payer(), held=1, billed=1)
+        assert town.rooms.accounts[before].taken == 60

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Final
 
-from penstock.core.budget import Budget, Place
+from penstock.core.budget import STEPS_S, Budget, Place
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import LeaseEnded, SharedUnavailable
 from penstock.ports import Clock, Leases, Posted, PostedQuery, Rooms, Want
@@ -17,8 +17,6 @@ SET: Final = "\0"
 """The value of an account that says: all others of this budget and window are set."""
 LINGER_S: Final = 24 * 3600.0
 """Accounts are kept so long after their window."""
-STEPS_S: Final = 5 * 3600.0
-"""By so much clocks may be wrong."""
 TRIES: Final = 5
 """Leases end while it is counted what they spent."""
 
@@ -62,11 +60,7 @@ class Accounts:
     async def spent_by(self, lease: int) -> Mapping[Place, int]:
         """What a lease spent and holds, on every account of the windows that are open."""
         now = self._clock.now()
-        asked = [
-            (budget, span)
-            for budget in self.budgets()
-            for span in dict.fromkeys(budget.span(at) for at in (now - STEPS_S, now, now + STEPS_S))
-        ]
+        asked = [(budget, span) for budget in self.budgets() for span in budget.spans_around(now)]
         answers = await self._leases.spent(lease, [PostedQuery(budget.scope, *span) for budget, span in asked])
         return {
             Place(budget.id, row.value, span.start): _in_unit(budget, row)

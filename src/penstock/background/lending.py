@@ -117,6 +117,13 @@ class Lending:
             self._beginning.add_done_callback(self._begun)
         await asyncio.shield(self._beginning)
 
+    async def _after(self, error: StoreError, epoch: int, lease: int) -> None:
+        """What was asked under that lease failed for it: take another, unless that was done meanwhile."""
+        if isinstance(error, EpochLost):
+            self._lost = epoch
+        if lease == self.lease:
+            await self.begin_again()
+
     def _begun(self, task: asyncio.Task[None]) -> None:
         self._beginning = None
         if not task.cancelled():
@@ -225,16 +232,14 @@ class Lending:
     async def _ask(self, claims: Sequence[Claim]) -> None:
         """One round: whoever lacks the same shares it."""
         for _ in range(TRIES):
+            epoch, lease = self._epoch, self.lease
             try:
                 unknown = await self._ask_once(claims)
                 if not unknown:
                     return
-                await self._accounts.make(self._epoch, self.lease, unknown)
-            except EpochLost:
-                self._lost = self._epoch
-                await self.begin_again()
-            except LeaseEnded:
-                await self.begin_again()
+                await self._accounts.make(epoch, lease, unknown)
+            except (EpochLost, LeaseEnded) as error:
+                await self._after(error, epoch, lease)
         raise SharedUnavailable(COUNTED_ANEW, retry_after_s=RETRY_AFTER_S)
 
     async def _ask_once(self, claims: Sequence[Claim]) -> Sequence[Place]:
@@ -290,19 +295,17 @@ class Lending:
 
     async def beat(self) -> None:
         """Renew the lease, give back what is idle, hear how all stand, and end those that are silent."""
+        epoch, lease = self._epoch, self.lease
         try:
             silent = await self._renew()
             await self._listen()
-            for lease in map(int, silent):
-                await self._leases.end(lease)
-                self._accounts.unsettled.add(lease)
-                await self._count(lease, final=False)
+            for former in map(int, silent):
+                await self._leases.end(former)
+                self._accounts.unsettled.add(former)
+                await self._count(former, final=False)
             await self._settle()
-        except EpochLost:
-            self._lost = self._epoch
-            await self.begin_again()
-        except LeaseEnded:
-            await self.begin_again()
+        except (EpochLost, LeaseEnded) as error:
+            await self._after(error, epoch, lease)
         self._parts.forget([place for place in self.places() if self._accounts.is_over(place)])
 
     async def _renew(self) -> Sequence[str]:

@@ -4,7 +4,7 @@ An account is one budget, one value of its scope, one window: ``(per-user, alice
 a team shares the account of the empty name with all others like it; one without tags falls under no account of a tag.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -13,6 +13,8 @@ from penstock.core.windows import Span, span_at
 
 SCOPES: Final = ("global", "team", "key", "user", "model", "tag")
 UNITS: Final = ("money", "tokens")
+STEPS_S: Final = 5 * 3600.0
+"""A clock that steps two hours either way is four behind its furthest ahead, and time goes on."""
 STEPS: Final = ("stale", "thinking_off", "cheaper", "refuse")
 """The rungs of the degradation ladder, gentlest first."""
 
@@ -57,6 +59,14 @@ class Budget:
     def span(self, at: float) -> Span:
         """The window that holds the instant ``at``."""
         return span_at(self.window, self.zone, at)
+
+    def spans_around(self, at: float) -> Iterator[Span]:
+        """The window at ``at`` and all those that a clock may step into, or have been in, which is wrong there."""
+        span = self.span(at - STEPS_S)
+        yield span
+        while span.end <= at + STEPS_S:
+            span = self.span(span.end)
+            yield span
 
 
 @dataclass(frozen=True, slots=True)

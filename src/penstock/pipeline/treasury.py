@@ -10,14 +10,14 @@ and a ``Lender`` to ask for more (docs/adr/0014-many-nodes.md).
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from penstock.core.bank import Bank, Claim, Fit
-from penstock.core.budget import STEPS, Budget, Payer, Place
+from penstock.core.budget import STEPS, STEPS_S, Budget, Payer, Place
 from penstock.core.budget_report import BudgetStanding, standings
 from penstock.core.money import format_amount
 from penstock.core.parts import Standing
@@ -32,9 +32,6 @@ ASK_AGAIN_S: Final = 0.1
 """Who waits for what others give back asks so often."""
 MOMENT_S: Final = 0.001
 """So soon nothing changes."""
-STEPS_S: Final = 5 * 3600.0
-"""A clock that steps two hours either way is four behind its furthest ahead, and time goes on: so far back accounts are
-kept, and so far both ways history is read."""
 
 
 class Cost(NamedTuple):
@@ -94,7 +91,7 @@ class Lender(Protocol):
         ...
 
     async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
-        """What this node spent under its lease, as ``Ledger.posted``; others' accounts are set by this, too."""
+        """What this node spent under its lease and holds, as ``Ledger.posted``."""
         ...
 
     @property
@@ -195,7 +192,7 @@ class Treasury:
     async def _history(self, budgets: Sequence[Budget], settled: Sequence[str]) -> Mapping[Place, int]:
         """What is posted on all their accounts, in one reading of the ledger."""
         now = self._clock.now()
-        asked = [(budget, PostedQuery(budget.scope, *span)) for budget in budgets for span in _spans(budget, now)]
+        asked = [(budget, PostedQuery(budget.scope, *span)) for budget in budgets for span in budget.spans_around(now)]
         queries = list(dict.fromkeys(query for _, query in asked))
         answers = await self._read(queries, settled) if queries else []
         found = dict(zip(queries, answers, strict=True))
@@ -571,15 +568,6 @@ class Treasury:
                         "alert": fraction,
                     }
                     log.warning("a budget nears its limit", extra=told)
-
-
-def _spans(budget: Budget, now: float) -> Iterator[Span]:
-    """The window now and those that the clock may step into: it may be wrong now, or have been wrong before."""
-    span = budget.span(now - STEPS_S)
-    yield span
-    while span.end <= now + STEPS_S:
-        span = budget.span(span.end)
-        yield span
 
 
 def _in_unit(budget: Budget, cost: Cost) -> int:
