@@ -56,7 +56,7 @@ class RedisNode:
         self._reviving: asyncio.Task[None] | None = None
         self._closed = False
         self.refusal: SharedUnavailable | None = None
-        """Why the server did not let us in, the last time."""
+        """Why there was no connection, the last time."""
 
     @property
     def is_open(self) -> bool:
@@ -185,8 +185,8 @@ class RedisNode:
                 self._use(connection)
         except SharedUnavailable as refusal:
             self.refusal = refusal
-        except (OSError, TimeoutError):
-            pass
+        except (OSError, TimeoutError) as error:
+            self.refusal = self._unavailable(f"it does not answer: {error.strerror or 'no connection in time'}")
         finally:
             deadline.close()
             if connection is not None and connection is not self._connection:
