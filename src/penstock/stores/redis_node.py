@@ -1,9 +1,10 @@
 """One server of those that the nodes share: a connection to it, a deadline for every call, a breaker before it.
 
-No call waits longer than its deadline, whatever the server or the network does; there is never more than one
-connection, nor more than one attempt at one. After three failures in a row the breaker is open: calls fail at once,
-and attempts go on behind, further and further apart, until the server answers in time again. A call that failed may
-have been taken or not: nothing is sent twice.
+No call waits longer than its deadline, whatever the server or the network does; what our own loop was late is not
+counted, neither before a call is written nor before its reply is read. There is never more than one connection, nor
+more than one attempt at one. After three failures in a row the breaker is open: calls fail at once, and attempts go on
+behind, further and further apart, until the server answers in time again. A call that failed may have been taken or
+not: nothing is sent twice.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock, Rng
+from penstock.ports import Clock, Rng, Timer
 from penstock.stores.redis_connection import ConnectionLost, RedisConnection, Reply, ReplyError, Word, connect, fail
 from penstock.stores.redis_url import Address, RedisUrl
 
@@ -25,10 +26,40 @@ FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 0.5
 RETRY_AFTER_S: Final = 1.0
 _GRACE_S: Final = 0.001
-"""A loop that was late itself reads its replies first."""
+"""The loop reads what has arrived before a call is given up."""
 _WAITING_MOST: Final = 1000
 _DOWN: Final = ("LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY")
 """Errors of a server that is of no use now, whatever it is asked."""
+
+
+class _Patience:
+    """Gives a call up at its deadline, which does not count for how long our own loop was late."""
+
+    __slots__ = ("_clock", "_deadline_s", "_due", "_reply", "_timer")
+
+    def __init__(self, clock: Clock, reply: "asyncio.Future[Reply]", deadline_s: float) -> None:
+        self._clock = clock
+        self._reply = reply
+        self._deadline_s = deadline_s
+        self._due = 0.0
+        self._timer: Timer | None = None
+
+    def begin(self) -> None:
+        """The call is written."""
+        if not self._reply.done():
+            self._due = self._clock.monotonic() + self._deadline_s
+            self._timer = self._clock.later(self._deadline_s, self._look)
+
+    def end(self) -> None:
+        """It is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        """Read first what has arrived while the loop was late: some loops see to their timers before that."""
+        late_s = min(self._deadline_s, self._clock.monotonic() - self._due)
+        give_up = partial(fail, self._reply, TimeoutError("no answer in time"))
+        self._timer = self._clock.later(max(_GRACE_S, late_s), give_up)
 
 
 class RedisNode:
@@ -75,9 +106,11 @@ class RedisNode:
         """
         if self.is_open:
             raise self._unavailable("it is left alone")
-        reply = asyncio.get_running_loop().create_future()
-        timer = self._clock.later(deadline_s or self._deadline_s, partial(self._expire, reply))
+        loop = asyncio.get_running_loop()
+        reply = loop.create_future()
         self._dispatch(command, reply, signed=signed)
+        patience = _Patience(self._clock, reply, deadline_s or self._deadline_s)
+        loop.call_soon(patience.begin)  # behind the write, however late that is
         try:
             answer = await reply
         except TimeoutError as error:
@@ -86,7 +119,7 @@ class RedisNode:
         except ConnectionLost as error:  # connecting again finds out whether it is down
             raise self._unavailable(str(error)) from error
         finally:
-            timer.cancel()
+            patience.end()
         return self._checked(answer)
 
     async def open(self, within_s: float) -> None:
@@ -120,9 +153,6 @@ class RedisNode:
             self._revive()
         else:
             fail(reply, ConnectionLost("too many wait for a connection"))
-
-    def _expire(self, reply: "asyncio.Future[Reply]") -> None:
-        self._clock.later(_GRACE_S, partial(fail, reply, TimeoutError("no answer in time")))
 
     def _checked(self, answer: Reply) -> Reply:
         if isinstance(answer, ReplyError) and str(answer).startswith(_DOWN):

@@ -1,11 +1,16 @@
 """The link to Redis holds nobody up: frozen, black-holed, reset, killed, emptied, late, or somebody else's servers."""
 
 import asyncio
+import select
+import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from typing import cast
 
 import pytest
+import uvloop
 
 from penstock.clock import SystemClock, SystemRng
 from penstock.core.budget import Place
@@ -67,6 +72,54 @@ async def _fails_fast_and_recovers(link: RedisLink) -> None:
     waited = [await _refused(link) for _ in range(103)]
     assert max(waited) < DEADLINE_S + SLACK_S
     assert sum(waited[3:]) < 100 * DEADLINE_S / 4
+
+
+def _socket(link: RedisLink) -> socket.socket:
+    """The one that its only connection has."""
+    (node,) = link._nodes.values()  # noqa: SLF001 - what stands in the socket is nobody's to see
+    assert node._connection is not None  # noqa: SLF001 - likewise
+    transport = node._connection._transport  # noqa: SLF001 - likewise
+    assert transport is not None
+    return cast("socket.socket", transport.get_extra_info("socket"))
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_reply_that_has_arrived_is_read_however_late_our_loop_is(
+    server: RedisServer, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """The loop stands still beyond the deadline, the reply in the socket, and sees to its timers first: none fails."""
+    bell, button = socket.socketpair()
+
+    async def call() -> None:
+        async with _linked(server.url, deadline_s=0.3) as link:
+
+            def stand_still() -> None:
+                bell.recv(1)
+                server.thaw()
+                select.select([_socket(link).fileno()], [], [], 10.0)
+                time.sleep(0.4)
+
+            asyncio.get_running_loop().add_reader(bell, stand_still)
+            server.freeze()
+            called = asyncio.ensure_future(link.call(KEY, "GET", KEY))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # it is written
+            button.send(b".")
+            assert await called is None
+            asyncio.get_running_loop().remove_reader(bell)
+
+    with bell, button, asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(call())
+
+
+async def test_a_call_that_our_loop_wrote_late_has_its_whole_deadline(server: RedisServer) -> None:
+    """The loop stands still for longer than the deadline before it writes; then the server takes a tenth of it."""
+    with fault_proxy(server.port) as proxy:
+        async with _linked(f"redis://127.0.0.1:{proxy.port}", deadline_s=1.0) as link:
+            proxy.set(latency_s=0.05)
+            call = asyncio.ensure_future(link.call(KEY, "GET", KEY))
+            asyncio.get_running_loop().call_soon(time.sleep, 1.2)
+            assert await call is None
 
 
 async def test_a_frozen_server_holds_nobody_up(server: RedisServer) -> None:
