@@ -53,7 +53,9 @@ def test_clocks_that_are_half_a_minute_off(tmp_path: Path) -> None:
             node.ready()
         said = asyncio.run(house.ask_all(CALLS, nodes))
         house.settles(10)
-        for _ in range(4):  # what a busy machine was slow to lend, or to give back
+        for _ in range(4):  # who was told to come again, for Redis took more than 50 ms on a busy machine
+            if statuses(said)[200] == CALLS / 2:
+                break
             said += asyncio.run(house.ask_all(CALLS // 4, nodes))
             house.settles(10)
         assert statuses(said)[200] == CALLS / 2

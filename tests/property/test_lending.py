@@ -58,6 +58,14 @@ async def test_fifty_of_a_thousand() -> None:
         assert sum(await asyncio.gather(*(one(town.nodes[number % 4]) for number in range(1000)))) == 50
 
 
+async def test_a_crowd_is_lent_to_at_once() -> None:
+    """Sixty who ask at once are served within a few questions, however small a slice is: none waits for its own."""
+    async with town_of(3, Budget("all", "global", "tokens", 600, "month", ZoneInfo("UTC"))) as town:
+        began = town.clock.monotonic()
+        await asyncio.gather(*(town.nodes[0].spend(Payer(), held=10, billed=10, wait_s=5.0) for _ in range(60)))
+        assert town.clock.monotonic() - began < 0.5
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_happens_nothing_is_overspent(seed: int) -> None:
     """Nodes are stopped for up to 12 s, room is emptied: every row fits its limits, and in the end all agree."""

@@ -9,6 +9,7 @@ Fails closed: while nobody lends, what was lent before may be spent and nothing 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Final, NamedTuple, Protocol
@@ -95,7 +96,7 @@ class Lending:
         self._short: frozenset[Place] = frozenset()
         self._accounts = Accounts(rooms, leases, clock)
         self._books: Books | None = None
-        self._asking: dict[tuple[Place, ...], asyncio.Task[None]] = {}
+        self._asking: dict[tuple[Place, ...], _Asking] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._speaking = asyncio.Lock()
         """Answers are heard in the order of what was asked: an older one would give back what is ours no more."""
@@ -202,18 +203,25 @@ class Lending:
     def _was_renewed(self) -> bool:
         return self._clock.monotonic() - self._renewed_at < UNFENCED_S
 
-    async def provide(self, claims: Sequence[Claim], payer: Payer) -> None:
-        """Ask for what they lack. Raises SharedUnavailable, unless the key is one that is answered then."""
+    async def provide(self, claims: Sequence[Claim], payer: Payer) -> bool:
+        """Ask for what they lack; whether anything was lent, to them or to who asks for the same with them.
+
+        Raises SharedUnavailable, unless the key is one that is answered then.
+        """
         places = tuple(claim.place for claim in claims if claim.hard)
         asking = self._asking.get(places)
         if asking is None:
-            asking = self._asking[places] = asyncio.ensure_future(self._ask(claims))
-            asking.add_done_callback(lambda task: self._asked(places, task))
+            asking = self._asking[places] = _Asking(claims)
+            asking.task = asyncio.ensure_future(self._ask(asking))
+            asking.task.add_done_callback(lambda task: self._asked(places, task))
+        else:
+            asking.join(claims)
         try:
-            await asyncio.shield(asking)
+            return await asyncio.shield(asking.task)
         except StoreError as error:
             if not (self.terms.opens(payer.key) and self._overspend(claims)):
                 raise SharedUnavailable(NOBODY_LENDS, retry_after_s=RETRY_AFTER_S) from error
+            return False
 
     def seek(self, claims: Sequence[Claim], payer: Payer) -> None:
         """The same, without waiting."""
@@ -224,38 +232,39 @@ class Lending:
         """What is settled or held under this lease."""
         return await self._leases.spent(self.lease, queries)
 
-    def _asked(self, places: tuple[Place, ...], task: asyncio.Task[None]) -> None:
+    def _asked(self, places: tuple[Place, ...], task: asyncio.Task[bool]) -> None:
         del self._asking[places]
         if not task.cancelled():
             task.exception()  # likewise
 
-    async def _ask(self, claims: Sequence[Claim]) -> None:
-        """One round: whoever lacks the same shares it."""
+    async def _ask(self, asking: "_Asking") -> bool:
+        """One round: whoever lacks the same shares it. Whether anything was lent."""
         for _ in range(TRIES):
             epoch, lease = self._epoch, self.lease
             try:
-                unknown = await self._ask_once(claims)
+                unknown, grown = await self._ask_once(asking)
                 if not unknown:
-                    return
+                    return grown
                 await self._accounts.make(epoch, lease, unknown)
             except (EpochLost, LeaseEnded) as error:
                 await self._after(error, epoch, lease)
         raise SharedUnavailable(COUNTED_ANEW, retry_after_s=RETRY_AFTER_S)
 
-    async def _ask_once(self, claims: Sequence[Claim]) -> Sequence[Place]:
-        """Which of the accounts are not known; then nothing was lent."""
+    async def _ask_once(self, asking: "_Asking") -> tuple[Sequence[Place], bool]:
+        """Which of the accounts are not known; then nothing was lent. Whether anything was."""
         async with self._speaking:
-            wants = [self._want(claim) for claim in claims if claim.hard]
+            wants = [self._want(claim, asking.more[claim.place]) for claim in asking.claims if claim.hard]
             lent = await self._rooms.ask(self._epoch, str(self.lease), wants)
             unknown = [want.place for want, each in zip(wants, lent, strict=True) if not each.known]
             if not unknown:
                 self._hear(wants, lent)
-        return unknown
+        return unknown, any(each.lent for each in lent)
 
-    def _want(self, claim: Claim) -> Want:
+    def _want(self, claim: Claim, more: int) -> Want:
+        """``more``: what others of this node ask for with it."""
         part, limit = self._parts.of(claim.place), self._limit(claim.place)
         least = max(0, self._used(claim.place) + claim.amount - part.lent)
-        return Want(claim.place, limit, least + int(self.terms.slice * limit) if least else 0, least)
+        return Want(claim.place, limit, least + more + int(self.terms.slice * limit) if least else 0, least)
 
     def _limit(self, place: Place) -> int:
         """All that may be spent of it, now: what a claim says of it was true when it was made."""
@@ -357,6 +366,26 @@ class Lending:
         """Of a lease that has ended nobody has more than its rows say."""
         spent = await self._accounts.spent_by(lease)
         await self._rooms.set_lease(self._epoch, str(lease), spent, final=final)
+
+
+class _Asking:
+    """A question on its way, and for how much more those have joined it who lack the same.
+
+    What the first of them lacks is needed, else nothing is lent; the rest is taken where there is plenty, so that a
+    crowd need not be lent to one by one.
+    """
+
+    __slots__ = ("claims", "more", "task")
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.claims = claims
+        self.more = Counter[Place]()
+        self.task: asyncio.Task[bool]
+
+    def join(self, claims: Sequence[Claim]) -> None:
+        """One more lacks that; who comes after it was asked asks again."""
+        for claim in claims:
+            self.more[claim.place] += claim.amount
 
 
 def _server_of(epoch: Epoch) -> str:

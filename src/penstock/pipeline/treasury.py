@@ -82,8 +82,11 @@ class Lender(Protocol):
         """Of which accounts it has heard."""
         ...
 
-    async def provide(self, claims: Sequence[Claim], payer: Payer) -> None:
-        """Ask for what the claims lack; what came of it, ``standing`` says. Raises SharedUnavailable."""
+    async def provide(self, claims: Sequence[Claim], payer: Payer) -> bool:
+        """Ask for what the claims lack; what came of it, ``standing`` says. Whether anything was lent, to whomever.
+
+        Raises SharedUnavailable.
+        """
         ...
 
     def seek(self, claims: Sequence[Claim], payer: Payer) -> None:
@@ -110,6 +113,15 @@ class Asked(NamedTuple):
     payer: Payer
     cost: Cost
     at: float
+
+
+class _Measured(NamedTuple):
+    """Whether something fits, what stands in its way, and whether anything was lent for it."""
+
+    claims: Sequence[Claim]
+    fit: Fit
+    blocking: Claim | None
+    lent: bool
 
 
 class _Waiter:
@@ -352,17 +364,14 @@ class Treasury:
             if self._heir is not None:
                 raise MovedError
             at = self._clock.now()
-            claims = self._claims(payer, cost, at)
-            fit, blocking = self.bank.fit(claims)
-            if fit is not Fit.NOW and self._lender is not None:
-                await self._lender.provide(claims, payer)
-                claims = self._claims(payer, cost, at)
-                fit, blocking = self.bank.fit(claims)
+            claims, fit, blocking, lent = await self._measured(payer, cost, at)
             if fit is Fit.NEVER and blocking is not None:
                 raise self._over(blocking)
             if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
                 self.bank.hold(attempt_id, claims)
                 return at
+            if fit is Fit.LATER and lent and self._clock.monotonic() < until:
+                continue  # who asked with this one was served first: there may be more
             left_s = until - self._clock.monotonic()
             try:
                 waiter = _Waiter(attempt_id, Asked(payer, cost, at), claims)
@@ -374,6 +383,16 @@ class Treasury:
                 if attempt_id not in self._former:
                     return at
                 self._former.discard(attempt_id)  # its lease ended while its turn came
+
+    async def _measured(self, payer: Payer, cost: Cost, at: float) -> _Measured:
+        """Against what there is; where that does not hold it, against what is lent then. Raises SharedUnavailable."""
+        claims = self._claims(payer, cost, at)
+        fit, blocking = self.bank.fit(claims)
+        if fit is Fit.NOW or self._lender is None:
+            return _Measured(claims, fit, blocking, lent=False)
+        lent = await self._lender.provide(claims, payer)
+        claims = self._claims(payer, cost, at)
+        return _Measured(claims, *self.bank.fit(claims), lent=lent)
 
     def _look_again_in_s(self, payer: Payer, at: float) -> float:
         """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""
