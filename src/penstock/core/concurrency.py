@@ -113,7 +113,7 @@ class Sense(NamedTuple):
 
 FIRST_BYTES: Final = Sense(1.25, 16, 2.0, 2.0, 1.5)
 """Enough to keep a server busy, too little to be felt."""
-WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0, 2.0)
+WHOLE_ANSWERS: Final = Sense(1.75, 32, 10.0, 3.0, 1.7)
 """They take as long as they are, so it takes more of them, and more of a rise, to tell a queue from longer answers."""
 FELT: Final = 1.25
 VARIED: Final = 0.7
@@ -252,7 +252,7 @@ class AdaptiveLimit:
         if self._trial is not None:
             self._try(self._trial, wait_s, in_flight, now)
         elif self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
-            self._bear(most, now)
+            self._bear(max(beside for waited_s, beside in samples if waited_s <= max(wait_s, self._allowed_s)), now)
             self._learn_variety(samples[count // 4][0] - samples[count // 16][0], wait_s)
 
     def _learn_variety(self, between_s: float, wait_s: float) -> None:
@@ -340,7 +340,7 @@ class AdaptiveLimit:
         return (tolerance + self._doubt) * self._floor_s + SLACK_S
 
     def _bear(self, in_flight: int, now: float) -> None:
-        """So many were in flight, and none waited."""
+        """So many were in flight with one that did not wait."""
         faded = self._borne * 0.5 ** ((now - self._borne_at) / FORGET_S) if self._borne < inf else 0.0
         self._borne, self._borne_at = max(faded, in_flight), now
         self._relimit()

@@ -54,6 +54,15 @@ def test_a_few_calls_show_no_queue() -> None:
     assert limit.limit == ALWAYS_TRIED
 
 
+def test_what_waited_was_not_borne() -> None:
+    """A window that is well, as most of its calls were sent before the rush, says nothing of the rush."""
+    limit = AdaptiveLimit(4, 512)
+    for place in range(WINDOW + 1):
+        rushed = place % 4 == 0
+        limit.observe(1.0 if rushed else 0.1, 200 if rushed else 80, 100 + place / 100)
+    assert limit.limit == 120
+
+
 def test_what_was_never_borne_is_tried_step_by_step() -> None:
     """Eighty at once were well: 120 may be tried, and when they are well, 180; what was borne long ago counts less."""
     limit = AdaptiveLimit(4, 512)
@@ -138,9 +147,9 @@ def test_a_kind_of_call_that_is_not_made_any_more_does_not_bind() -> None:
         now += 0.4
         capacity.answered(1.0, 60, now)
         capacity.look(now, 1.0)
-    assert capacity.limit == 120
-    assert capacity.allows(119)
-    assert not capacity.allows(120)
+    assert capacity.limit == 102  # the reach of 60
+    assert capacity.allows(101)
+    assert not capacity.allows(102)
 
 
 def test_it_grows_while_it_is_used_and_nobody_waits() -> None:
