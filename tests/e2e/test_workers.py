@@ -1,5 +1,6 @@
 """Several processes on one address: served, watched, summed up, replaced and ended together."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -92,6 +93,14 @@ def test_a_reload_reaches_each(house: House, way: str) -> None:
     else:
         assert house.admin("/admin/reload", "POST")[0] == 200
     wait_for(lambda: samples(house.metrics())["penstock_concurrency_limit", ()] == 2 * 100, "both")
+    if way == "signal":
+        wait_for(lambda: _who_said(house, "the config is reloaded") == {1, 2}, "a line of each")
+
+
+def _who_said(house: House, event: str) -> set[int]:
+    """The numbers of the workers."""
+    said = [json.loads(line) for line in house.stderr.splitlines(keepends=True) if line[0] == "{" and line[-1] == "\n"]
+    return {line["worker"] for line in said if line["event"] == event}
 
 
 def test_admin_questions_go_through_with_their_token(house: House) -> None:

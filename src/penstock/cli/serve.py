@@ -33,7 +33,7 @@ from penstock.server.replies import row_of
 from penstock.server.serve import serve as serve_until_stopped
 from penstock.server.serve_workers import serve_workers
 from penstock.server.successor import INHERIT
-from penstock.server.worker import WORKER, Descriptors, Inherited
+from penstock.server.worker import WORKER, Inherited, Post
 from penstock.server.workers import WorkerFailed
 
 MAX_WORKERS: Final = 64
@@ -46,9 +46,9 @@ def _address(_context: click.Context, _parameter: click.Parameter, value: str | 
         raise click.BadParameter(f"{value!r} {error}") from None
 
 
-def _descriptors(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Descriptors | None:
+def _post(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Post | None:
     try:
-        return None if value is None else Descriptors.parse(value)
+        return None if value is None else Post.parse(value)
     except ValueError:
         raise click.BadParameter("is given by the process that starts workers") from None
 
@@ -58,7 +58,7 @@ def _descriptors(_context: click.Context, _parameter: click.Parameter, value: st
 @click.option("--admin-listen", callback=_address, metavar="HOST:PORT", help="Instead of server.admin_listen.")
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, help="How many processes serve (1).")
 @click.option(INHERIT, type=int, metavar="FD", help="Take over from the process that started this one: not for you.")
-@click.option(WORKER, callback=_descriptors, metavar="FD,FD,FD", help="Serve beside others: not for you.")
+@click.option(WORKER, callback=_post, metavar="NUMBER,FD,FD,FD", help="Serve beside others: not for you.")
 @config_option
 def serve(
     *,
@@ -67,7 +67,7 @@ def serve(
     admin_listen: Address | None,
     workers: int,
     inherit: int | None,
-    worker: Descriptors | None,
+    worker: Post | None,
 ) -> None:
     """Serve the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the config, SIGUSR2 restarts without a gap."""
 
@@ -83,7 +83,7 @@ def serve(
     settings = load_settings()
     if workers > 1 and (refusals := refusals_of_workers(settings)):
         raise ConfigError(refusals)
-    configure_logs()
+    configure_logs(worker=None if worker is None else worker.number)
     predecessor = None if inherit is None else Predecessor.meet(inherit)
     with closing(_given(settings, worker)) as given:
         serving = (
@@ -94,10 +94,12 @@ def serve(
         _run(serving)
 
 
-def _given(settings: Settings, worker: Descriptors | None) -> Activation | Inherited:
+def _given(settings: Settings, worker: Post | None) -> Activation | Inherited:
     """The sockets that were opened for this process."""
     server = settings.server
-    return Activation(activation_here()) if worker is None else Inherited(worker, server.listen, server.admin_listen)
+    if worker is None:
+        return Activation(activation_here())
+    return Inherited(worker.files, server.listen, server.admin_listen)
 
 
 def _run(serving: Coroutine[Any, Any, None]) -> None:

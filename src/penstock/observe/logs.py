@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping, MutableMapping
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -47,10 +48,14 @@ Fields = MutableMapping[str, Any]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-def configure_logs(stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Send everything that is logged in this process to ``stream`` (default stderr), through the redactor."""
+def configure_logs(stream: TextIO | None = None, level: int = logging.INFO, worker: int | None = None) -> None:
+    """Send everything that is logged in this process to ``stream`` (default stderr), through the redactor.
+
+    ``worker``: which of several this process is, on every line.
+    """
     shared: list[Processor] = [
         _name_level,
+        *([] if worker is None else [partial(_name_worker, worker)]),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _show_exception,
         redact,
@@ -116,6 +121,11 @@ def _name_level(_logger: object, method: str, fields: Fields) -> Fields:
     fields["level"] = record.levelname.lower() if isinstance(record, logging.LogRecord) else method
     if isinstance(record, logging.LogRecord):
         fields["logger"] = record.name
+    return fields
+
+
+def _name_worker(worker: int, _logger: object, _method: str, fields: Fields) -> Fields:
+    fields["worker"] = worker
     return fields
 
 

@@ -1,7 +1,8 @@
 """One of several processes that serve one address together: its start, what it is asked, and its end.
 
-It is ``penstock serve --worker``: it inherits the data plane's socket, an admin plane's of its own on loopback, and its
-end of a socket pair. The end of either process is the end of that pair, whatever ended it: no process id is polled.
+It is ``penstock serve --worker``: it has a number, which its logs show, and inherits the data plane's socket, an admin
+plane's of its own on loopback, and its end of a socket pair. The end of either process is the end of that pair,
+whatever ended it: no process id is polled.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from penstock.server.listener import bind
 log = logging.getLogger(__name__)
 
 WORKER: Final = "--worker"
-"""The option of ``penstock serve`` by which a worker is told its descriptors."""
+"""The option of ``penstock serve`` by which a worker is told its number and its descriptors."""
 ANSWER_WITHIN_S: Final = 10.0
 READY_WITHIN_S: Final = 2.0
 _LOOPBACK: Final = Address("127.0.0.1", 0)
@@ -45,14 +46,22 @@ class Descriptors(NamedTuple):
     admin: int
     life: int
 
+
+class Post(NamedTuple):
+    """What a worker is told at its start."""
+
+    number: int
+    """Counted from 1; who replaces another has the next one."""
+    files: Descriptors
+
     def __str__(self) -> str:
-        return ",".join(map(str, self))
+        return ",".join(map(str, [self.number, *self.files]))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """As ``--worker`` has them. Raises ValueError."""
-        data, admin, life = map(int, text.split(","))
-        return cls(data, admin, life)
+        """As ``--worker`` has it. Raises ValueError."""
+        number, data, admin, life = map(int, text.split(","))
+        return cls(number, Descriptors(data, admin, life))
 
 
 class Inherited:
@@ -90,9 +99,9 @@ class Inherited:
 class Worker:
     """In the parent: a process that was started."""
 
-    def __init__(self, name: str, clock: Clock, command: Sequence[str], data: socket.socket) -> None:
+    def __init__(self, number: int, clock: Clock, command: Sequence[str], data: socket.socket) -> None:
         """Start it. ``data``: bound; ``command``: what starts it, without ``--worker``. Raises PenstockError."""
-        self.name = name
+        self.name = str(number)
         self.leaving = False
         """It was told to end."""
         self._clock = clock
@@ -102,14 +111,15 @@ class Worker:
             self._life, theirs = socket.socketpair()
             stack.enter_context(theirs)
             files = Descriptors(data.fileno(), admin.fileno(), theirs.fileno())
+            told = str(Post(number, files))
             try:
                 # In a group of its own: Ctrl-C is for the parent, who tells it once.
-                self._process = subprocess.Popen([*command, WORKER, str(files)], pass_fds=files, process_group=0)  # noqa: S603 - our own command line
+                self._process = subprocess.Popen([*command, WORKER, told], pass_fds=files, process_group=0)  # noqa: S603 - our own command line
             except OSError as error:
                 self._life.close()
                 raise PenstockError(f"a worker could not be started: {error}") from error
         self._life.setblocking(False)
-        self.exit: asyncio.Task[int] = asyncio.create_task(self._exit(), name=f"worker {name}")
+        self.exit: asyncio.Task[int] = asyncio.create_task(self._exit(), name=f"worker {number}")
 
     @property
     def pid(self) -> int:

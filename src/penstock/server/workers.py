@@ -109,7 +109,7 @@ class Workers:
 
     def _start(self) -> Worker:
         self._started += 1
-        worker = Worker(str(self._started), self._clock, self._command, self._data)
+        worker = Worker(self._started, self._clock, self._command, self._data)
         self._all.add(worker)
         worker.exit.add_done_callback(lambda _: self._forget(worker))
         return worker
@@ -141,7 +141,10 @@ class Workers:
                 continue
             failures = 1 if self._clock.monotonic() - began >= STEADY_S else failures + 1
             pause_s = pause_after(failures)
-            log.error("a worker has ended; another is started", extra={"exit_code": code, "in_s": pause_s})
+            log.error(
+                "a worker has ended; another is started",
+                extra={"worker": int(worker.name), "exit_code": code, "in_s": pause_s},
+            )
             await self._clock.sleep(pause_s)
             if self._places[place] is worker:
                 await self._refill(place)

@@ -51,6 +51,15 @@ def test_an_event_is_one_json_line(lines: Lines) -> None:
     }  # fmt: skip
 
 
+def test_of_several_workers_each_line_says_which(lines: Lines) -> None:
+    """By either logger; a process that is alone says nothing of it."""
+    logging.getLogger("x").error("alone")
+    configure_logs(lines, worker=3)
+    structlog.stdlib.get_logger("x").error("one")
+    logging.getLogger("x").error("two")
+    assert [line.get("worker") for line in lines.read_all()] == [None, 3, 3]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from penstock.config.load import load
 from penstock.config.refusals import refusals_of_workers
 from penstock.config.settings import SharedSettings
-from penstock.server.worker import Descriptors
+from penstock.server.worker import Descriptors, Post
 from penstock.server.workers import PAUSE_MOST_S, PAUSE_S, pause_after
 from tests.support.kinds import KINDS
 
@@ -32,17 +32,18 @@ def test_an_hour_of_failures_is_some_starts() -> None:
     assert starts < 200
 
 
-@given(st.tuples(*[st.integers(0, 1 << 20)] * 3))
-def test_descriptors_are_understood_as_they_are_said(files: tuple[int, int, int]) -> None:
+@given(st.integers(1, 1 << 20), st.tuples(*[st.integers(0, 1 << 20)] * 3))
+def test_a_worker_is_told_its_number_and_its_descriptors(number: int, files: tuple[int, int, int]) -> None:
     """The option's text is the option's value."""
-    assert Descriptors.parse(str(Descriptors(*files))) == files
+    post = Post(number, Descriptors(*files))
+    assert Post.parse(str(post)) == post
 
 
-@pytest.mark.parametrize("text", ["", "1", "1,2", "1,2,3,4", "a,b,c"])
+@pytest.mark.parametrize("text", ["", "1", "1,2,3", "1,2,3,4,5", "a,b,c,d"])
 def test_other_descriptors_are_refused(text: str) -> None:
     """Nobody types them."""
     with pytest.raises(ValueError, match=r"literal|unpack|argument"):
-        Descriptors.parse(text)
+        Post.parse(text)
 
 
 @pytest.mark.parametrize(
