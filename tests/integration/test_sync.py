@@ -1,12 +1,15 @@
 """An edge keeps up with its centre: what it forgets, takes and refuses, whatever the centre says."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import msgspec
 import pytest
 
-from penstock.background.sync import AGAIN_S, MOST_AT_ONCE, OFFER_S, Edge, Place, Sync
+from penstock.background.centres import Centres
+from penstock.background.sync import AGAIN_S, LOOK_S, MOST_AT_ONCE, OFFER_S, Edge, Place, Sync
 from penstock.clock import LoopClock
+from penstock.config.settings import ProviderSettings
 from penstock.core.offer import AnswersPage, ChangedAnswer, Offer, Offered, PurgeNote, PurgesPage
 from penstock.core.usage import Usage
 from penstock.errors import ConfigError, ProviderRefused, Unreachable
@@ -23,6 +26,10 @@ CHANGED = ChangedAnswer(
     entry=ENTRY, tenant="key_web", tags=("a=b",), model="up-m", age_s=100.0, usage=Usage(1, 0, 0, 2, 0),
     estimated=False, attempt_id="att_1", body=b'{"choices": []}',
 )  # fmt: skip
+TRIP_S = 0.3
+PROVIDER = ProviderSettings(
+    "centre", "penstock", {}, None, None, False, "stops", "completion", "", "", None, None, {}, charged_elsewhere=True
+)  # fmt: skip
 KNOWN = PurgesPage(mark="1@1.0", known=True, notes=(), more=False)
 
 
@@ -30,6 +37,8 @@ KNOWN = PurgesPage(mark="1@1.0", known=True, notes=(), more=False)
 class Centre:
     """The port, as a test wants it."""
 
+    takes_s: float = 0.0
+    """To say what was purged."""
     pages: list[AnswersPage] = field(default_factory=list)
     purge_pages: list[PurgesPage] = field(default_factory=list)
     offered: Offer = field(default_factory=lambda: Offer(models=(), prices={}))
@@ -46,6 +55,7 @@ class Centre:
         """The next page."""
         assert within_s > 0
         self._ask(f"purges {mark}")
+        await asyncio.sleep(self.takes_s)
         return self.purge_pages.pop(0) if self.purge_pages else msgspec.structs.replace(KNOWN, mark=mark or "0@0.0")
 
     async def answers(self, mark: str) -> AnswersPage:
@@ -72,12 +82,12 @@ class Followed:
         self.adopted: list[Offer] = []
         self.bad_offer = False
         self.ttl_s = 3600.0
+        self.edge = Edge(self.clock, self.answers, self.notes, self.place, self.adopt)
         self.sync = self.started(sync_s)
 
     def started(self, sync_s: float = 300) -> Sync:
         """As a process that starts has it."""
-        edge = Edge(self.clock, self.answers, self.notes, self.place, self.adopt)
-        return Sync("centre", self.centre, edge, sync_s)
+        return Sync("centre", self.centre, self.edge, sync_s)
 
     def place(self, entry: str) -> Place | None:
         """As the gateway reads it; the model ``gone`` is not served any more."""
@@ -131,6 +141,22 @@ async def test_what_is_purged_there_is_forgotten_here_and_nothing_else() -> None
     assert await followed.held(1, 2, 3, 4, 5) == [2, 3, 4, 5]
     await followed.started().begin()
     assert followed.centre.asked == ["purges ", "purges 2@2.0"]
+
+
+@pytest.mark.parametrize("at_s", [0.0, 0.5, 1.0, 1.2, 1.299, 10.0])
+async def test_a_purge_is_in_force_within_two_seconds(at_s: float) -> None:
+    """Whenever it comes: it was not heard of in the look before, so it waits for one pause and two round trips."""
+    followed = Followed()
+    followed.put(1)
+    followed.centre.takes_s = TRIP_S
+    centres = Centres(followed.edge, lambda _: followed.centre)
+    await centres.start({"centre": PROVIDER})
+    await asyncio.sleep(at_s)
+    assert await followed.held(1) == [1]
+    followed.centre.purge_pages = [purged(PurgeNote(tag="a=b"))]
+    await asyncio.sleep(TRIP_S + LOOK_S + TRIP_S)
+    assert await followed.held(1) == []
+    await centres.stop()
 
 
 async def test_pages_of_purges_are_read_to_their_end() -> None:
