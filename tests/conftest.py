@@ -1,4 +1,4 @@
-"""What holds for every test: an empty environment, no way out but loopback, seeded properties, no silent skips."""
+"""For every test: an empty environment, no way out but loopback, seeded properties, no silent skips, and a turn."""
 
 import asyncio
 import ipaddress
@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.turns import Turns, is_alone, longest_first
 
 REQUIRE_ALL = os.environ.get("PENSTOCK_REQUIRE") == "all"
 """Set by ``.ci/run``: a test that skips because something is missing fails instead."""
@@ -96,3 +98,35 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
         report.outcome = "failed"
         report.longrepr = f"skipped, and PENSTOCK_REQUIRE=all lets nothing skip: {report.longrepr}"
     return report
+
+
+# --- workers beside each other (`make test`)
+
+TURNS = pytest.StashKey[Turns]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker takes turns with the others of its run."""
+    if hasattr(config, "workerinput"):
+        config.stash[TURNS] = Turns(config.workerinput["testrunuid"])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The end of the worker."""
+    if TURNS in config.stash:
+        config.stash[TURNS].end()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The same order in every worker."""
+    if TURNS in config.stash:
+        longest_first(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Its fixtures are part of its turn."""
+    if TURNS not in item.config.stash:
+        return (yield)
+    with item.config.stash[TURNS].turn(alone=is_alone(item)):
+        return (yield)

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.bars import missed
 from tests.support.brownout import Course, brownout
+
+pytestmark = pytest.mark.alone
 
 
 def test_another_takes_over(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from tests.support.bill_provider_scripted import say_as_asked, scripted_bill
 from tests.support.bill_provider_words import prompt_of
 from tests.support.house import END_S, House, chat, open_house
 
+pytestmark = pytest.mark.alone
+
 pytestmark = pytest.mark.looptime(end=END_S)
 
 WORDS = 12

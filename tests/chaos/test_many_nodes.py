@@ -11,6 +11,8 @@ from tests.support.many_nodes import COST, limit, many_nodes, money
 from tests.support.redis_trouble import FAULTS, trouble
 from tests.support.stopped_node import serve_out, stop_one
 
+pytestmark = pytest.mark.alone
+
 CALLS = 400
 WAITS_S = 3.0
 """Less than ``budget_wait``."""

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.bars import missed
 from tests.support.neighbours import neighbours
+
+pytestmark = pytest.mark.alone
 
 
 def test_the_quiet_ones_hardly_notice(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.support.bars import missed
 from tests.support.overload import overload, own_bound, upstream_bound
+
+pytestmark = pytest.mark.alone
 
 
 def test_a_provider_at_its_limit_is_kept_busy(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from tests.support.bars import missed, show
 from tests.support.many_nodes import limit, many_nodes
 from tests.support.postgres_trouble import Loss
 
+pytestmark = pytest.mark.alone
+
 
 def test_postgres_is_away_and_a_gateway_dies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Known keys are served from the spool; what a killed node had there, or open, is in the ledger, once."""

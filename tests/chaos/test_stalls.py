@@ -5,6 +5,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from penstock.server.answering import KEEP_ALIVE_S
 from tests.support.bill_provider_lines import PRICES
 from tests.support.fault_proxy import fault_proxy
@@ -15,6 +17,8 @@ from tests.support.kill_client import Question, ask
 from tests.support.metrics_text import samples
 from tests.support.raw_server import Hold, Read, raw_server
 from tests.support.stalls import End, Scale, Stalls, stalls
+
+pytestmark = pytest.mark.alone
 
 QUICK = Scale(connect_s=1.0, first_byte_s=2.0, between_s=1.6, total_s=4.0, byte_s=0.2, comment_s=0.1)
 SLACK_S = 0.3

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.bars import missed
 from tests.support.stampede import stampede
+
+pytestmark = pytest.mark.alone
 
 
 def test_many_who_ask_the_same_are_one_call(tmp_path: Path) -> None:

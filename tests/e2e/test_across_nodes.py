@@ -19,7 +19,7 @@ from tests.support.postgres_server import PostgresServer, database_of, end_share
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 Fresh = Callable[[], str]
 

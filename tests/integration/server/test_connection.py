@@ -13,6 +13,8 @@ import uvloop
 from penstock.server.edge import Bounds
 from tests.support.tiny_app import FLOOD, PIECE, QUICK, RawClient, TinyApp, connected, listening, until
 
+pytestmark = pytest.mark.alone
+
 HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /x" + HEAD + b"\r\n"
 

@@ -14,6 +14,8 @@ from penstock.config.settings import Address
 from penstock.server.listener import ListenError, bind
 from tests.support.tiny_app import QUICK, TinyApp, connected, listening, until
 
+pytestmark = pytest.mark.alone
+
 HEAD = b" HTTP/1.1\r\nHost: localhost\r\n"
 GET = b"GET /x" + HEAD + b"\r\n"
 

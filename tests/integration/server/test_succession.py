@@ -27,6 +27,8 @@ from penstock.server.successor import Heir
 from tests.support.small_gateway import SmallGateway, small_gateway, small_settings
 from tests.support.tiny_app import TinyApp, connected, until
 
+pytestmark = pytest.mark.alone
+
 RESULT = StoredResult(b"a", 200, {}, b"{}", "req_1", 1.0)
 ALICE = Payer(user="alice", tags=("env=prod",))
 BUDGET = Budget("all", "global", "tokens", 100, "total", ZoneInfo("UTC"))
