@@ -7,12 +7,12 @@ this costs 20 us of CPU per call where redis-py's pool costs 77 (eight at once).
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from penstock.errors import SharedUnavailable
+from penstock.stores.redis_tls import security_of
 from penstock.stores.redis_url import Address, RedisUrl
 
 Word = str | bytes | int | float
@@ -168,7 +168,7 @@ async def connect(
 ) -> RedisConnection:
     """Connect, get in, ask who it is. Raises OSError, and SharedUnavailable where the server does not let us in."""
     speech, loop = _learnt(), asyncio.get_running_loop()
-    security = ssl.create_default_context() if url.tls else None
+    security = security_of(url.files) if url.tls else None
     _, connection = await loop.create_connection(
         lambda: RedisConnection(speech, on_lost, on_push), address.host, address.port, ssl=security
     )

@@ -16,6 +16,7 @@ from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_ears import Ears
 from penstock.stores.redis_node import DEADLINE_S, RedisNode
 from penstock.stores.redis_slots import read_redirection, read_slots, slot_of
+from penstock.stores.redis_tls import security_of
 from penstock.stores.redis_url import Address, RedisUrl
 from penstock.stores.scripts import Script
 
@@ -41,6 +42,8 @@ class RedisLink:
 
     async def open(self, within_s: float = OPEN_S) -> None:
         """Connect. Raises SharedUnavailable, with what the server says where it says something."""
+        if self._url.tls:
+            security_of(self._url.files)  # before anything has a deadline
         if not self._url.cluster:
             await self._nodes[self._url.addresses[0]].open(within_s)
             return
@@ -88,8 +91,9 @@ class RedisLink:
         return node.server
 
     async def _at(self, slot: int, *command: Word, signed: bool = False, deadline_s: float | None = None) -> Reply:
-        answer = await self._of(slot).call(*command, signed=signed, deadline_s=deadline_s)
-        moved = read_redirection(str(answer)) if isinstance(answer, ReplyError) else None
+        asked = self._of(slot)
+        answer = await asked.call(*command, signed=signed, deadline_s=deadline_s)
+        moved = read_redirection(str(answer), asked.address) if isinstance(answer, ReplyError) else None
         if moved is None:
             return answer
         node = self._node(moved)

@@ -16,6 +16,7 @@ from typing import Final
 from penstock.errors import SharedUnavailable
 from penstock.ports import Clock, Rng, Timer
 from penstock.stores.redis_connection import ConnectionLost, RedisConnection, Reply, ReplyError, Word, connect, fail
+from penstock.stores.redis_tls import explain
 from penstock.stores.redis_url import Address, RedisUrl
 
 DEADLINE_S: Final = 0.05
@@ -84,6 +85,8 @@ class RedisNode:
         self._connection: RedisConnection | None = None
         self._waiting: list[tuple[tuple[Word, ...], asyncio.Future[Reply], bool]] = []
         self._failures = 0
+        self._pause_s = 0.0
+        """Before it is tried again; grows until something but a greeting is answered."""
         self._reviving: asyncio.Task[None] | None = None
         self._closed = False
         self.refusal: SharedUnavailable | None = None
@@ -158,7 +161,7 @@ class RedisNode:
         if isinstance(answer, ReplyError) and str(answer).startswith(_DOWN):
             self._note_failure()
             raise self._unavailable(str(answer))
-        self._failures = 0
+        self._failures, self._pause_s = 0, 0.0
         return answer
 
     def _note_failure(self) -> None:
@@ -195,10 +198,11 @@ class RedisNode:
             self._reviving = asyncio.get_running_loop().create_task(self._keep_trying())
 
     async def _keep_trying(self) -> None:
-        pause_s = 0.0
-        while not await self._connected():
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s or FIRST_PAUSE_S)
-            await self._clock.sleep(pause_s * (0.5 + self._rng.random()))
+        while True:
+            await self._clock.sleep(self._pause_s * (0.5 + self._rng.random()))
+            self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s or FIRST_PAUSE_S)
+            if await self._connected():
+                break
         self._reviving = None
         if self._connection is None:  # lost again before we were told
             self._revive()
@@ -216,7 +220,7 @@ class RedisNode:
         except SharedUnavailable as refusal:
             self.refusal = refusal
         except (OSError, TimeoutError) as error:
-            self.refusal = self._unavailable(f"it does not answer: {error.strerror or 'no connection in time'}")
+            self.refusal = self._unavailable(explain(error, self._url))
         finally:
             deadline.close()
             if connection is not None and connection is not self._connection:

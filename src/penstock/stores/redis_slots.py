@@ -25,10 +25,13 @@ def read_slots(reply: Sequence[Any], asked: Address) -> list[tuple[range, Addres
     ]
 
 
-def read_redirection(error: str) -> Address | None:
-    """Where ``MOVED 3999 127.0.0.1:6381`` points to; None = it is another error."""
+def read_redirection(error: str, asked: Address) -> Address | None:
+    """Where ``MOVED 3999 127.0.0.1:6381`` points to; None = it is another error.
+
+    One that names no host means that of the server that was asked.
+    """
     words = error.split()
     if len(words) < 3 or words[0] not in {"MOVED", "ASK"}:  # noqa: PLR2004 - kind, slot, address
         return None
     host, _, port = words[2].rpartition(":")
-    return Address(host.strip("[]"), int(port))
+    return Address(host.strip("[]") or asked.host, int(port))
