@@ -1,6 +1,7 @@
 """For every test: an empty environment, no way out but loopback, seeded properties, no silent skips, and a turn."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import re
@@ -106,7 +107,8 @@ TURNS = pytest.StashKey[Turns]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A worker takes turns with the others of its run."""
+    """A worker takes turns with the others of its run. Nothing that is collected is garbage: nobody need look."""
+    gc.disable()
     if hasattr(config, "workerinput"):
         config.stash[TURNS] = Turns(config.workerinput["testrunuid"])
 
@@ -121,6 +123,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """The same order in every worker."""
     if TURNS in config.stash:
         longest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay: the collector need not walk through them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
