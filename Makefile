@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
+# As many tests beside each other as there are cores, file by file; ARGS=-n0 runs them one by one, as --pdb needs it.
+BESIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --extra scale --group build
@@ -27,11 +29,11 @@ check: $(VENV)/dev.stamp ## Lint, format, types and import layers
 
 .PHONY: test
 test: ready ## Set everything up and run the tests; ARGS="tests/unit -x" narrows them
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(BESIDE) $(ARGS)
 
 .PHONY: coverage
 coverage: ready ## The tests, with what they leave uncovered
-	@$(BIN)/pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(BIN)/pytest $(BESIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: soak
 soak: ready ## Hours instead of minutes: 200 deaths, a million interleavings, 50 times the examples; prints its figures
