@@ -73,6 +73,7 @@ def assemble(
             max_queue=file.limits.max_queue,
             queue_wait_s=file.limits.queue_wait,
             adaptive=file.limits.adaptive,
+            capacity_per_s=None if file.limits.capacity is None else float(file.limits.capacity),
         ),
         timeouts=_timeouts(file),
         retry=RetrySettings(attempts=file.retry.attempts, backoff_s=file.retry.backoff, budget=file.retry.budget),

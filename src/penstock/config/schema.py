@@ -425,6 +425,8 @@ class LimitsSection(Section):
     """Requests that wait for their turn; more are refused."""
     queue_wait: Patience = 5.0
     """How long a request waits for its turn before it is refused."""
+    capacity: Rate | None = None
+    """Requests per second that a node was sized for, its workers together: what the traffic is held against."""
     adaptive: Boolean = True
     """Lower the concurrency while the gateway, or a deployment, answers more slowly than it can."""
 

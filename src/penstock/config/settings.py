@@ -195,6 +195,8 @@ class LimitSettings:
     max_queue: int
     queue_wait_s: float = 5.0
     adaptive: bool = True
+    capacity_per_s: float | None = None
+    """Requests per second that a node was sized for; None = nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)

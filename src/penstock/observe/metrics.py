@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -28,17 +29,20 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[str, ...]
 
 _ANSWER_S: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0,
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0,
 )  # fmt: skip
-_FIRST_S: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0, 12.0, 30.0, 60.0, 120.0)
-_OVERHEAD_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0)
+"""What language models take. Alerts have their thresholds among them."""
+_OVERHEAD_S: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
 _NANO: Final = 1e-9
 
 
 class Declared(NamedTuple):
     """One metric. ``scale`` turns what is kept into what is shown; ``bounds`` make it a histogram.
 
-    ``across``: what a gauge of several processes is, ``sum``, ``max`` or ``min``.
+    ``across``: what a gauge of several processes is, ``sum``, ``max`` or ``min``; ``except_for``: the same of those
+    series that have this value of a label.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Declared(NamedTuple):
     scale: float = 1.0
     bounds: tuple[float, ...] = ()
     across: str = "sum"
+    except_for: Mapping[str, str] = MappingProxyType({})
 
     @property
     def kind(self) -> str:
@@ -59,7 +64,7 @@ class Declared(NamedTuple):
 DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_requests_total", "Requests that ended.", ("model", "outcome", "cache")),
     Declared("penstock_request_duration_seconds", "Arrival to last byte.", ("model", "cache"), bounds=_ANSWER_S),
-    Declared("penstock_time_to_first_token_seconds", "Arrival to first data event.", ("model",), bounds=_FIRST_S),
+    Declared("penstock_time_to_first_token_seconds", "Arrival to first data event.", ("model",), bounds=_ANSWER_S),
     Declared("penstock_tokens_total", "Tokens that providers billed.", ("model", "kind")),
     Declared("penstock_reasoning_tokens_total", "The part of output spent on reasoning.", ("model",)),
     Declared("penstock_cost_total", "What requests cost.", ("model", "currency"), scale=_NANO),
@@ -68,6 +73,13 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_queue_depth", "Requests waiting for a slot or a deployment."),
     Declared("penstock_requests_per_second", "Requests that ended, over the last seconds."),
     Declared("penstock_concurrency_limit", "Requests that may be served at once."),
+    Declared(
+        "penstock_capacity_requests_per_second",
+        "Requests per second that it was sized for, or that it can take as far as it has learned.",
+        ("source",),
+        except_for=MappingProxyType({"configured": "max"}),
+    ),
+    Declared("penstock_model_up", "0 while none of its deployments is up.", ("model",), across="min"),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
     Declared(
         "penstock_overspent_slices_total",
@@ -79,16 +91,37 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_deployment_up", "0 while it or its account is out, or on trial.", ("deployment",), across="min"),
     Declared("penstock_deployment_in_flight", "Calls under way.", ("deployment",)),
     Declared("penstock_deployment_limit", "Calls that it may have at once.", ("deployment",)),
+    Declared(
+        "penstock_deployment_first_byte_seconds",
+        "What streams there have taken to begin lately.",
+        ("deployment",),
+        across="max",
+    ),
     Declared("penstock_cache_lookups_total", "Questions to a cache.", ("cache", "result")),
     Declared("penstock_cache_entries", "Answers held.", ("cache",)),
     Declared("penstock_cache_bytes", "Bytes held.", ("cache",)),
     Declared("penstock_shed_total", "Requests refused to protect the rest.", ("reason",)),
-    Declared("penstock_overhead_seconds", "Time spent in the gateway itself.", bounds=_OVERHEAD_S),
+    Declared("penstock_overhead_seconds", "Time spent in the gateway itself, its lines included.", bounds=_OVERHEAD_S),
     Declared("penstock_budget_used_ratio", "Posted per limit, of the fullest account.", ("budget",), across="max"),
+    Declared(
+        "penstock_budget_window_elapsed_ratio", "How much of its window has gone by.", ("budget",), across="max"
+    ),
     Declared("penstock_budget_alerts_total", "Fractions of a limit that were reached.", ("budget",)),
     Declared("penstock_avoided_total", "What refused requests would have cost.", ("currency",), scale=_NANO),
+    Declared(
+        "penstock_prefix_hit_value_per_mtok",
+        "What a million prompt tokens cost less when the provider has them in its cache.",
+        ("model", "currency"),
+        across="max",
+    ),
+    Declared(
+        "penstock_price_age_seconds", "Since the oldest price in use was last confirmed.", ("provider",), across="max"
+    ),
     Declared("penstock_ledger_healthy", "0 while the ledger cannot be written.", across="min"),
     Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
+    Declared(
+        "penstock_ledger_oldest_unwritten_seconds", "How long the oldest row has waited to be written.", across="max"
+    ),
     Declared("penstock_ledger_spooled_bytes", "Ledger rows that wait on this disk for their server."),
     Declared("penstock_keys_age_seconds", "Since the store was asked for its keys and answered.", across="max"),
     Declared("penstock_build_info", "Always 1.", ("version", "python"), across="max"),

@@ -38,6 +38,8 @@ class MemberState:
     usual_s: float | None
     back_in_s: float | None
     """When it is asked again; None = it is in."""
+    first_byte_s: float | None = None
+    """What streams there have taken to begin lately; None = nobody knows."""
 
 
 class Fleet:
@@ -275,6 +277,7 @@ class Fleet:
             in_flight=member.in_flight,
             limit=self._limit(member, now),
             latency_s=member.latency_s(now),
+            first_byte_s=member.first_byte_s(now),
             usual_s=member.usual_s,
             back_in_s=member.back_in_s(now),
         )

@@ -57,6 +57,11 @@ class Gate:
         """How many wait."""
         return len(self._line)
 
+    def capacity_per_s(self, now: float) -> float | None:
+        """Requests per second that it can take: its slots by how long requests have them lately; None = not known."""
+        usual_s = self._usual.value(now)
+        return self.limit / usual_s if usual_s else None
+
     @property
     def shed(self) -> Mapping[str, int]:
         """How many were sent away, by why."""

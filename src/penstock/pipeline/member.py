@@ -120,9 +120,13 @@ class Member:
         """A call ended well."""
         self._lengths.observe(took_s, now)
 
+    def first_byte_s(self, now: float) -> float | None:
+        """Of its streams lately; None = not known."""
+        return self._first_byte.value(now)
+
     def latency_s(self, now: float) -> float | None:
         """To the first byte; where nobody asks for streams, to the whole answer; None = not known."""
-        first = self._first_byte.value(now)
+        first = self.first_byte_s(now)
         return self._whole.value(now) if first is None else first
 
     def learn(self, now: float) -> None:

@@ -54,6 +54,10 @@ class Slots(Places, Protocol):
         """How many there are now."""
         ...
 
+    def capacity_per_s(self, now: float) -> float | None:
+        """Requests per second that it can take, as far as it has learned."""
+        ...
+
 
 class Deployments(Places, Protocol):
     """The fleet."""

@@ -27,18 +27,36 @@ def watch(gateway: Gateway) -> None:
     _watch_deployments(gateway, "penstock_deployment_up", lambda state: state.state == State.CLOSED)
     _watch_deployments(gateway, "penstock_deployment_in_flight", lambda state: state.in_flight)
     _watch_deployments(gateway, "penstock_deployment_limit", lambda state: state.limit)
+    _watch_deployments(gateway, "penstock_deployment_first_byte_seconds", lambda state: state.first_byte_s)
+    metrics.watch_all("penstock_model_up", lambda: _models_up(gateway))
+    metrics.watch_all("penstock_capacity_requests_per_second", lambda: _capacity(gateway))
 
 
-def _watch_deployments(gateway: Gateway, name: str, value: Callable[[MemberState], float]) -> None:
-    """One for every deployment of the config, whatever it is by then."""
+def _watch_deployments(gateway: Gateway, name: str, value: Callable[[MemberState], float | None]) -> None:
+    """One for every deployment of the config, whatever it is by then; None = no value now."""
 
     def read() -> dict[tuple[str, ...], float]:
         fleet = gateway.standing.fleet
-        return {
-            (id_,): float(value(fleet.state(each.deployment))) for id_, each in configured(gateway.settings).items()
-        }
+        found = {id_: value(fleet.state(each.deployment)) for id_, each in configured(gateway.settings).items()}
+        return {(id_,): float(each) for id_, each in found.items() if each is not None}
 
     gateway.metrics.watch_all(name, read)
+
+
+def _models_up(gateway: Gateway) -> dict[tuple[str, ...], float]:
+    up: dict[tuple[str, ...], float] = {}
+    for each in configured(gateway.settings).values():
+        well = gateway.standing.fleet.state(each.deployment).state == State.CLOSED
+        up.update({(model,): max(float(well), up.get((model,), 0.0)) for model in each.models})
+    return up
+
+
+def _capacity(gateway: Gateway) -> dict[tuple[str, ...], float]:
+    found = {
+        "configured": gateway.settings.limits.capacity_per_s,
+        "learned": gateway.standing.gate.capacity_per_s(gateway.clock.monotonic()),
+    }
+    return {(source,): each for source, each in found.items() if each is not None}
 
 
 def _requests_per_s(gateway: Gateway) -> float:
