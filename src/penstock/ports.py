@@ -420,6 +420,43 @@ class SpendRow:
     """Of the rows, whatever the config says now; empty = there are none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How long answers of one model took that went well: quantiles in seconds, by the nearest rank."""
+
+    model: str
+    cached: bool
+    """From a store of answers; else a call was waited for, be it another request's."""
+    to: str
+    """``end``, or ``first_byte`` of those that were streamed."""
+    answers: int
+    p50_s: float
+    p95_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewQuery:
+    """What ``penstock report`` asks: several groupings of ``SpendQuery``, and how it went."""
+
+    groupings: Sequence[str]
+    since: float
+    until: float
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Its answer, all of one moment. Speeds and outcomes are of rows that are still there: a dropped month has none."""
+
+    spend: Mapping[str, Sequence[SpendRow]]
+    """By grouping, each as ``LedgerReader.spend`` has it."""
+    total: SpendRow
+    speeds: Sequence[Speed]
+    """By model, calls before stored answers."""
+    outcomes: Mapping[str, int]
+    """Requests by how they ended, the most frequent first."""
+
+
 class LedgerReader(Protocol):
     """Questions to the ledger."""
 
@@ -428,6 +465,10 @@ class LedgerReader(Protocol):
 
         Raises StoreError when the rows are in several currencies: they have no sum.
         """
+        ...
+
+    async def overview(self, query: OverviewQuery) -> Overview:
+        """Several groupings over one span, and how it went. Raises as ``spend`` does."""
         ...
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:

@@ -1,11 +1,12 @@
 """The ledger that forgets: for tests, the demo and the lab. It grows as long as the process lives."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.stores.overview import overview, speeds, spend_queries
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.rows import tags_text
 from penstock.stores.spend import QUARTER_S, check_query, grouped
@@ -58,6 +59,13 @@ class MemoryLedger:
         check_query(query)
         return grouped(query, self._buckets(query))
 
+    async def overview(self, query: OverviewQuery) -> Overview:
+        """Several groupings over one span, and how it went. Raises as ``spend`` does."""
+        asked = spend_queries(query)
+        spend = [grouped(each, self._buckets(each)) for each in asked]
+        ended = list(self._ended(query.since, query.until))
+        return overview(asked, spend, speeds(ended), Counter(row.outcome for row in ended).items())
+
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange."""
         row = self._exchanges.get(exchange_id)
@@ -108,8 +116,10 @@ class MemoryLedger:
         return tags_text(row.tags) if scope == "tag" else values[scope]
 
     def _buckets(self, query: SpendQuery) -> Iterator[SpendRow]:
-        ended = (row for row in self._exchanges.values() if row.outcome != OPEN)
-        return (self._bucket(query.by, row) for row in ended if query.since <= row.at < query.until)
+        return (self._bucket(query.by, row) for row in self._ended(query.since, query.until))
+
+    def _ended(self, since: float, until: float) -> Iterator[ExchangeRow]:
+        return (row for row in self._exchanges.values() if row.outcome != OPEN and since <= row.at < until)
 
     def _bucket(self, by: str, row: ExchangeRow) -> SpendRow:
         """One exchange, by the rules of ``sql/ledger.sql``."""

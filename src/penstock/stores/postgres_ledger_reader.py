@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
-from penstock.ports import Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.months import Months
+from penstock.stores.overview import overview, spend_queries
 from penstock.stores.postgres import Connection, Postgres
 from penstock.stores.postgres_charges import PostgresCharges, runs_between
 from penstock.stores.quarters import bounds, parted
@@ -33,9 +34,19 @@ class PostgresLedgerReader:
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
         """The groups and their total. Raises StoreError for an unknown grouping or zone, or an unreadable store."""
         check_query(query)
-        by = "time" if query.by in TIMED else query.by
-        rows = await self._pool.view(lambda connection: self._buckets(connection, by, query.since, query.until))
-        return grouped(query, [_bucket(row) for row in rows])
+        return grouped(query, await self._pool.view(lambda connection: self._buckets(connection, query)))
+
+    async def overview(self, query: OverviewQuery) -> Overview:
+        """Several groupings over one span, and how it went. Raises as ``spend`` does."""
+        asked = spend_queries(query)
+
+        async def work(connection: Connection) -> tuple[list[Sequence[SpendRow]], list[Any], list[Any]]:
+            buckets = [await self._buckets(connection, each) for each in asked]
+            speeds = await connection.fetch(self._queries["speeds"], query.since, query.until)
+            return buckets, speeds, await connection.fetch(self._queries["outcomes"], query.since, query.until)
+
+        buckets, speeds, outcomes = await self._pool.view(work)
+        return overview(asked, list(map(grouped, asked, buckets)), speeds, outcomes)
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange; none if there is no such exchange."""
@@ -78,15 +89,16 @@ class PostgresLedgerReader:
         """
         return await self._charges.posted(queries, excluding=excluding)
 
-    async def _buckets(self, connection: Connection, by: str, since: float, until: float) -> list[Any]:
-        runs = await runs_between(connection, self._sums["runs"], bounds(since, until))
-        parts = parted(since, until, runs)
+    async def _buckets(self, connection: Connection, query: SpendQuery) -> Sequence[SpendRow]:
+        by = "time" if query.by in TIMED else query.by
+        runs = await runs_between(connection, self._sums["runs"], bounds(query.since, query.until))
+        parts = parted(query.since, query.until, runs)
         rows: list[Any] = []
         if parts.runs:
             rows += await connection.fetch(self._sums["spend_sums"], by, *zip(*parts.runs, strict=True))
         if parts.spans:
             rows += await connection.fetch(self._sums["spend_rows"], by, *zip(*parts.spans, strict=True))
-        return rows
+        return [_bucket(row) for row in rows]
 
 
 def _bucket(row: Sequence[Any]) -> SpendRow:

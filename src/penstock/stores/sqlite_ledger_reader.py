@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
-from penstock.ports import Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.stores.overview import overview, spend_queries
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.queries import load_queries
 from penstock.stores.rows import read_attempt, read_exchange, read_share
@@ -45,8 +46,12 @@ class SqliteLedgerReader:
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
         """The groups and their total. Raises StoreError for an unknown grouping or zone, or an unreadable store."""
         check_query(query)
-        bounds = {"by": query.by, "since": query.since, "until": query.until}
-        return await self._reader.run(lambda connection: grouped(query, self._buckets(connection, bounds)))
+        return await self._reader.run(lambda connection: grouped(query, self._buckets(connection, query)))
+
+    async def overview(self, query: OverviewQuery) -> Overview:
+        """Several groupings over one span, and how it went. Raises as ``spend`` does."""
+        asked = spend_queries(query)
+        return await self._reader.run(lambda connection: self._overview(connection, asked))
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange; none if there is no such exchange."""
@@ -106,7 +111,14 @@ class SqliteLedgerReader:
             found += [(row, attempts) for row in rows if isinstance(row, ExchangeRow)]
         return sorted(found, key=lambda pair: (pair[0].at, pair[0].id))
 
-    def _buckets(self, connection: sqlite3.Connection, bounds: dict[str, Any]) -> Iterable[SpendRow]:
+    def _overview(self, connection: sqlite3.Connection, asked: Sequence[SpendQuery]) -> Overview:
+        spend = [grouped(query, self._buckets(connection, query)) for query in asked]
+        span = {"since": asked[0].since, "until": asked[0].until}
+        speeds, outcomes = (connection.execute(self._queries[name], span) for name in ("speeds", "outcomes"))
+        return overview(asked, spend, speeds, outcomes)
+
+    def _buckets(self, connection: sqlite3.Connection, query: SpendQuery) -> Iterable[SpendRow]:
+        bounds = {"by": query.by, "since": query.since, "until": query.until}
         rows = connection.execute(self._queries["spend"], bounds)
         return [SpendRow(str(group), *sums) for group, *sums in rows]
 

@@ -116,6 +116,37 @@ FROM exchanges AS e
 WHERE e.at >= :since AND e.at < :until AND e.outcome <> 'open'
 GROUP BY bucket, e.currency
 
+-- How long what went well took, to the end and to the first byte of streams: quantiles by the nearest rank.
+-- name: speeds
+WITH measured AS (
+    SELECT model, cache IN ('exact', 'similar') AS cached, 'end' AS part, duration_s AS seconds
+    FROM exchanges
+    WHERE at >= :since AND at < :until AND outcome = 'ok'
+    UNION ALL
+    SELECT model, cache IN ('exact', 'similar'), 'first_byte', first_byte_s
+    FROM exchanges
+    WHERE at >= :since AND at < :until AND outcome = 'ok' AND streamed AND first_byte_s IS NOT NULL
+),
+ranked AS (
+    SELECT
+        model, cached, part, seconds,
+        row_number() OVER (PARTITION BY model, cached, part ORDER BY seconds) AS place,
+        count(*) OVER (PARTITION BY model, cached, part) AS answers
+    FROM measured
+)
+SELECT
+    model, cached, part, max(answers),
+    min(seconds) FILTER (WHERE place * 100 >= answers * 50),
+    min(seconds) FILTER (WHERE place * 100 >= answers * 95)
+FROM ranked
+GROUP BY model, cached, part
+
+-- name: outcomes
+SELECT outcome, count(*)
+FROM exchanges
+WHERE at >= :since AND at < :until AND outcome <> 'open'
+GROUP BY outcome
+
 -- The first row's, which no later start may change.
 -- name: currency
 SELECT currency FROM exchanges ORDER BY at LIMIT 1

@@ -10,6 +10,29 @@ SELECT relid::text FROM pg_partition_tree('exchanges') WHERE isleaf
 -- name: currency
 SELECT currency FROM exchanges ORDER BY at LIMIT 1
 
+-- How long what went well took, to the end and to the first byte of streams: quantiles by the nearest rank.
+-- name: speeds
+SELECT
+    model, cached, part, count(*),
+    percentile_disc(0.5) WITHIN GROUP (ORDER BY seconds),
+    percentile_disc(0.95) WITHIN GROUP (ORDER BY seconds)
+FROM (
+    SELECT model, cache IN ('exact', 'similar') AS cached, 'end' AS part, duration_s AS seconds
+    FROM exchanges
+    WHERE at >= $1::float8 AND at < $2::float8 AND outcome = 'ok'
+    UNION ALL
+    SELECT model, cache IN ('exact', 'similar'), 'first_byte', first_byte_s
+    FROM exchanges
+    WHERE at >= $1::float8 AND at < $2::float8 AND outcome = 'ok' AND streamed <> 0 AND first_byte_s IS NOT NULL
+) AS measured
+GROUP BY model, cached, part
+
+-- name: outcomes
+SELECT outcome, count(*)
+FROM exchanges
+WHERE at >= $1::float8 AND at < $2::float8 AND outcome <> 'open'
+GROUP BY outcome
+
 -- name: exchange
 SELECT
     at, id, endpoint, model, deployment, key_id, key_name, team, "user", tags, outcome, status, cache, streamed,
