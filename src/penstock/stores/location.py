@@ -1,8 +1,9 @@
 """Where a store URL points."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from penstock.errors import StoreError
 
@@ -25,6 +26,13 @@ def describe(url: str) -> str:
         return "postgresql://***"
     user, at, host = parts.netloc.rpartition("@")
     return f"postgresql://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+
+def each_host(url: str) -> Sequence[str]:
+    """The URLs of a PostgreSQL that has several hosts (``h1:5432,h2``), a host each; of any other the URL itself."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
 
 
 def sqlite_path(url: str, directory: Path) -> Path:

@@ -12,10 +12,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from penstock.errors import StoreError, StoreUnreachable
-from penstock.stores.location import describe
+from penstock.stores.location import describe, each_host
+from penstock.stores.postgres_hosts import first_of
+from penstock.stores.postgres_tls import WANTS_CA, cure_of_tls, lacks_ca
 from penstock.stores.turns import pause
 
 T = TypeVar("T")
@@ -71,6 +74,9 @@ _CURES: Final = {
     "53300": "raise max_connections, or run fewer nodes",
 }
 
+
+_SESSIONS: Final = "target_session_attrs"
+"""Which of several hosts is wanted: the one that writes, unless the URL says otherwise."""
 
 _NO_URL: Final = (
     "it is no URL of a database: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, and what is neither letter nor "
@@ -151,6 +157,8 @@ class Postgres:
         """``settings``: of the server, for these connections. Raises StoreError when the driver is not installed."""
         self.url = url
         self.name = describe(url)
+        self._hosts = each_host(url)
+        self._wanted = {_SESSIONS: "read-write"} if len(self._hosts) > 1 and _SESSIONS not in url else {}
         self._driver = driver = load_driver()
         theirs = driver.PostgresError, driver.InterfaceError, driver.InternalClientError
         self._failures = (*theirs, OSError, ValueError, OverflowError)
@@ -222,16 +230,21 @@ class Postgres:
             "tcp_keepalives_count": "3",
             **self._settings,
         }
-        deadline_s = self._deadline_s
-        try:
+        deadline_s = min(self._deadline_s, 5.0)
+
+        async def reach(url: str) -> Connection:
             connection: Connection = await self._driver.connect(
-                self.url, timeout=min(deadline_s, 5.0), command_timeout=deadline_s, server_settings=settings
+                url, timeout=deadline_s, command_timeout=self._deadline_s, server_settings=settings, **self._wanted
             )
-        except (ValueError, OverflowError) as error:  # what the driver says may repeat a piece of the password
-            raise StoreError(f"the store {self.name} cannot be used: {_NO_URL}") from error
+            return connection
+
+        try:
+            return await first_of([partial(reach, url) for url in self._hosts], deadline_s, self._failures)
         except self._failures as error:
+            if _is_of_url(error):  # what the driver says may repeat a piece of the password
+                why = WANTS_CA if lacks_ca(error) else _NO_URL
+                raise StoreError(f"the store {self.name} cannot be used: {why}") from error
             raise self._explained(error) from error
-        return connection
 
     async def close(self) -> None:
         """Close every connection; what is under way fails."""
@@ -319,15 +332,23 @@ class Postgres:
     def _explained(self, error: BaseException) -> StoreError:
         """In words that say what to do. The driver's own never hold the password."""
         code = getattr(error, "sqlstate", None) or ""
-        cure = next((cure for start, cure in _CURES.items() if code.startswith(start)), "")
+        of_tls = cure_of_tls(error) if "ssl" in self.url else ""
+        cure = next((cure for start, cure in _CURES.items() if code.startswith(start)), of_tls)
+        if isinstance(error, self._driver.TargetServerAttributeNotMatched):
+            error, cure = ConnectionError("whoever answers only reads"), "promote one of them, or name the primary"
         said = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
         text = f"the store {self.name} cannot be used: {said}{f'; {cure}' if cure else ''}"
-        lost = code.startswith(_NO_CONNECTION) or (not code and not isinstance(error, ValueError | OverflowError))
+        lost = code.startswith(_NO_CONNECTION) or (not code and not _is_of_url(error))
         return (StoreUnreachable if lost else StoreError)(text, detail=repr(error))
 
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _is_of_url(error: BaseException) -> bool:
+    """Whether it is a value that the driver cannot use; a certificate that is not believed is one by its class only."""
+    return isinstance(error, ValueError | OverflowError) and not isinstance(error, OSError)
 
 
 @asynccontextmanager
