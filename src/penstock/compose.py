@@ -443,6 +443,9 @@ class Gateway:
             yield Ticker(self.clock, RATES_S, self._lent.look, "give rates back")
         if self._lending is not None:
             yield Ticker(self.clock, BEAT_S, self._lending.beat, "renew the lease")
+        if self.shared is not None and stores.last_end is not None:
+            look = partial(self.shared.answers.look_behind, stores.last_end)
+            yield Ticker(self.clock, BEAT_S, look, "know what only the store has")
         if self._lending is not None and stores.leases is not None and stores.leader is not None:
             undertaker = Undertaker(stores.leases, stores.leader, stores.ledger, self.clock)
             yield Ticker(self.clock, LOOK_S, undertaker.look, "settle what the dead left")

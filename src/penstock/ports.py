@@ -769,6 +769,8 @@ class Stores:
 
     What was purged since the last time, by this node too.
     """
+    last_end: Callable[[], Awaitable[float]] | None = None
+    """Until when, epoch seconds, what it has of answers is good at most, whoever stored it."""
 
 
 # --- many nodes ------------------------------------------------------------------------------------------------
@@ -941,6 +943,8 @@ class Crossing(Protocol):
     """How often leadership was handed on before."""
     heed: Callable[[int], object]
     """Called with 1 when somebody on another node begins to follow, with -1 when they cease."""
+    behind: bool
+    """Whether the store of all nodes may have an answer that was not found here."""
 
     @property
     def followers(self) -> int:
@@ -1005,6 +1009,13 @@ class SharedAnswers(Protocol):
         deployments: Collection[str] = (),
     ) -> None:
         """As AnswerCache's; every node is told. Raises SharedUnavailable."""
+        ...
+
+    async def look_behind(self, last_end: Callable[[], Awaitable[float]]) -> None:
+        """Await it each second. ``last_end``: until when what the store has is good at most, epoch seconds; 0 = never.
+
+        By that it is known what need not be looked for there. Raises SharedUnavailable, StoreError.
+        """
         ...
 
 

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.core.usage import Usage
 from penstock.ports import StoredAnswer
 from penstock.stores.redis_answers import RedisAnswers
+from penstock.stores.redis_gaps import RedisGaps
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_purges import SharedPurge
 from penstock.stores.redis_url import read_redis_url
@@ -27,14 +29,18 @@ class Node:
 
 
 @asynccontextmanager
-async def node_at(url: str, *, deadline_s: float = PATIENT_S, max_bytes: int = 1 << 20) -> AsyncIterator[Node]:
-    """One that is open."""
+async def node_at(
+    url: str, *, deadline_s: float = PATIENT_S, max_bytes: int = 1 << 20, settled_s: float | None = None
+) -> AsyncIterator[Node]:
+    """One that is open. ``settled_s``: as ``RedisGaps`` has it; None = it knows nothing of the store behind."""
     clock, purged = SystemClock(), list[SharedPurge]()
     link = RedisLink(read_redis_url(url), clock, SystemRng(1), deadline_s=deadline_s)
+    ids = TimeIds(clock.now)
     answers = RedisAnswers(
         link,
         clock,
-        TimeIds(clock.now),
+        ids,
+        gaps=None if settled_s is None else RedisGaps(link, partial(ids.new, "gap"), settled_s=settled_s),
         on_purge=purged.append,
         max_answer_bytes=max_bytes,
         max_flight_bytes=4 * max_bytes,

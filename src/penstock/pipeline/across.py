@@ -1,7 +1,8 @@
 """across: ask the other nodes, in one round trip: for the answer, whose flight to follow, or to lead one for all.
 
 Whoever leads on its own node asks; the others there have joined it. A leader that has a flight to follow elsewhere
-relays it to them. What no node has at hand may still be in the store, which is looked at before a call is made.
+relays it to them. What no node has at hand may still be in the store, which is looked at before a call is made,
+unless all that it has is known to be at hand.
 
 Fails open: while nobody answers, this node leads for itself.
 """
@@ -60,10 +61,10 @@ class Across:
         crossing.end(answer, exchange.error, store=store)
 
     async def _lead(self, exchange: Exchange, flight: Flight, crossing: Crossing, *, look: bool) -> Reply | None:
-        """Look in the store; None = there is nothing, so a call is made, and others may follow it."""
+        """Look in the store if it may be there; None = there is nothing: a call is made, and others may follow it."""
         try:
             stored = None
-            if look and self._storing.is_on(exchange):
+            if look and crossing.behind and self._storing.is_on(exchange):
                 stored = await self._answers.get(self._storing.key(exchange), self._clock.now())
             reply = None if stored is None else self._served(exchange, flight, stored)
         except BaseException:

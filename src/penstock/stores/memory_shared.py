@@ -5,7 +5,7 @@ Keeps the rules that Redis keeps for real nodes (``redis_answers.py``, ``redis_r
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from penstock.core.quota import MinuteWindow
@@ -25,6 +25,7 @@ class MemoryCrossing:
     def __init__(self, generation: int, done: Callable[["MemoryCrossing", bool], None]) -> None:
         self.generation = generation
         self.heed: Callable[[int], object] = lambda _: None
+        self.behind = True
         self.served_by = ""
         self.events: list[Event] = []
         self.ended: CrossingEnd | None = None
@@ -104,6 +105,8 @@ class MemoryAnswers:
         """``now``: epoch seconds."""
         self.away = False
         """Nobody answers."""
+        self.behind = True
+        """Whether the store may have what is not here."""
         self.asked = 0
         self.stored: dict[bytes, StoredAnswer] = {}
         self.flights: dict[bytes, MemoryCrossing] = {}
@@ -139,6 +142,7 @@ class MemoryAnswers:
                 del self.flights[key]
 
         crossing = self.flights[key] = MemoryCrossing(generation, done)
+        crossing.behind = self.behind
         return crossing
 
     async def purge(
@@ -155,6 +159,9 @@ class MemoryAnswers:
         self.stored.clear()
         for told in self.on_purge:
             told(Purge(model, tenant, tag, tuple(deployments)))
+
+    async def look_behind(self, last_end: Callable[[], Awaitable[float]]) -> None:
+        """Nothing to do: ``behind`` says it."""
 
 
 class MemoryRates:

@@ -30,6 +30,7 @@ from penstock.stores.postgres_schema import require_schema
 from penstock.stores.postgres_session import alone
 from penstock.stores.postgres_stores import open_postgres, wrong_currency
 from penstock.stores.redis_answers import RedisAnswers
+from penstock.stores.redis_gaps import RedisGaps
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_purges import SharedPurge
 from penstock.stores.redis_rates import RedisRates
@@ -98,13 +99,15 @@ async def open_stores(
 
 async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Callable[[Purge], object]) -> Shared:
     """What nodes share at a ``redis://`` URL. ``forget``: told of every purge. Raises SharedUnavailable."""
-    link = RedisLink(read_redis_url(url), clock, rng)
+    where = read_redis_url(url)
+    link = RedisLink(where, clock, rng)
     await link.open()
 
     def on_purge(purge: SharedPurge) -> None:
         forget(Purge(*msgspec.structs.astuple(purge)))
 
-    answers = RedisAnswers(link, clock, ids, on_purge=on_purge)
+    gaps = None if where.cluster else RedisGaps(link, partial(ids.new, "gap"))
+    answers = RedisAnswers(link, clock, ids, on_purge=on_purge, gaps=gaps)
 
     async def close() -> None:
         await answers.close()
@@ -116,8 +119,8 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Cal
         await link.close()
         raise
     kept = await describe_persistence(link)
-    log.info("what nodes share: %s", kept, extra={"at": str(read_redis_url(url))})
-    return Shared(RedisRooms(link), answers, RedisRates(link), close, str(read_redis_url(url)))
+    log.info("what nodes share: %s", kept, extra={"at": str(where)})
+    return Shared(RedisRooms(link), answers, RedisRates(link), close, str(where))
 
 
 @asynccontextmanager

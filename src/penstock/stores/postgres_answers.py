@@ -142,6 +142,10 @@ class PostgresBacking:
         await self._pool.fetch(self._queries["sweep"], now)
         await self._pool.fetch(self._queries["trim"], ROOM * self._max_bytes, OVERHEAD_BYTES)
 
+    async def last_end(self) -> float:
+        """Until when what is stored is good at most, epoch seconds; 0 = nothing is. Raises StoreError."""
+        return float(await self._pool.fetchval(self._queries["last_end"]))
+
     async def _last(self) -> tuple[int, float]:
         rows = await self._pool.fetch(self._queries["last_purge"])
         return (int(rows[0][0]), float(rows[0][1])) if rows else (0, 0.0)

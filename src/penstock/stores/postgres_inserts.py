@@ -40,9 +40,6 @@ def _line(name: str, columns: str) -> type[msgspec.Struct]:
     return msgspec.defstruct(name, columns.split(), gc=False)
 
 
-_Exchange, _Attempt, _Share = _line("Exchange", _EXCHANGE), _line("Attempt", _ATTEMPT), _line("Share", _SHARE)
-
-
 class Batch(NamedTuple):
     """Rows of a group under the names of their columns, and their months."""
 
@@ -69,6 +66,8 @@ class Inserts:
         self._months = Months()
         queries = load_queries("postgres/ledger")
         self._write = queries["write"]
+        self._exchange = _line("Exchange", _EXCHANGE)
+        self._attempt, self._share = _line("Attempt", _ATTEMPT), _line("Share", _SHARE)
 
     def batch(self, rows: Iterable[LedgerRow]) -> Batch:
         """The rows by name: of rows of one key the last open one, or the first that has ended."""
@@ -87,9 +86,9 @@ class Inserts:
                 shares.setdefault((row.exchange_id, row.attempt_id, row.lever), row)
         month = self._months.of
         lines = (
-            [_Exchange(month(row.id), *exchange_values(row)) for row in exchanges.values()],
-            [_Attempt(month(row.exchange_id), *attempt_values(row)) for row in attempts.values()],
-            [_Share(month(row.exchange_id), *share_values(row)) for row in shares.values()],
+            [self._exchange(month(row.id), *exchange_values(row)) for row in exchanges.values()],
+            [self._attempt(month(row.exchange_id), *attempt_values(row)) for row in attempts.values()],
+            [self._share(month(row.exchange_id), *share_values(row)) for row in shares.values()],
         )
         ids = {*exchanges, *(key[0] for key in attempts), *(key[0] for key in shares)}
         return Batch(*lines, frozenset(map(month, ids)))

@@ -129,6 +129,7 @@ class _Node:
             leader=self._leader,
             signals=self._signals,
             refresh=self.refresh,
+            last_end=self._backing.last_end,
             spooled_bytes=lambda: self._ledger.spooled_bytes,
         )
 

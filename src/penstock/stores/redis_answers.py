@@ -7,6 +7,7 @@ asked for earlier never replaces one that was asked for later.
     <prefix>:{<key>}:a            an answer: at, mark, asked, body
     <prefix>:{<key>}:f            the flight that is led: id, node, generation, n:<node> of each node that follows
     <prefix>:{<key>}:s:<flight>   what those who follow read
+    <prefix>:{gaps}               what the store behind may have that is not here (``redis_gaps.py``)
 
 All of these expire: let the server evict what expires (``volatile-lru``), and answers make room for money.
 """
@@ -23,6 +24,7 @@ import msgspec
 from penstock.errors import PenstockError, SharedUnavailable
 from penstock.ports import Clock, Crossing, Following, Ids, StoredAnswer
 from penstock.stores.redis_flights import SLOW_S, STREAM_S, FlightKeys, RedisCrossing, RedisFollowing
+from penstock.stores.redis_gaps import NextEnd, RedisGaps
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.redis_nodes import RedisNodes
 from penstock.stores.redis_purges import Mark, RedisPurges, SharedPurge, read_quietly
@@ -52,12 +54,17 @@ class RedisAnswers:
         *,
         on_purge: Callable[[SharedPurge], None] = lambda _: None,
         prefix: str = "penstock",
+        gaps: RedisGaps | None = None,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         max_flight_bytes: int = MAX_FLIGHT_BYTES,
     ) -> None:
-        """``on_purge``: told of every purge of any node, this one's too, within a second."""
+        """``on_purge``: told of every purge of any node, this one's too, within a second.
+
+        ``gaps``: what may be in the store behind; None = anything.
+        """
         self.nodes = RedisNodes(link, clock, ids.new("node"), prefix)
         self._purges = RedisPurges(link, partial(ids.new, "log"), on_purge, prefix)
+        self._gaps = gaps
         self._link = link
         self._clock = clock
         self._ids = ids
@@ -116,6 +123,7 @@ class RedisAnswers:
         self, keys: FlightKeys, stored_after: float, *, look: bool, generation: int
     ) -> StoredAnswer | Crossing | Following:
         purged, dead = b"", ""
+        places = [keys.answer, keys.marker, *([] if self._gaps is None else [self._gaps.key])]
         for _ in range(_TRIES):
             mark = self._purges.mark
             words = (
@@ -123,11 +131,11 @@ class RedisAnswers:
                 round(FLIGHT_S * 1000), self.nodes.channels, keys.flight,
             )  # fmt: skip
             try:
-                said, *told = checked(await self._link.run(self._scripts["ask"], [keys.answer, keys.marker], words))
+                said, *told = checked(await self._link.run(self._scripts["ask"], places, words))
             except SharedUnavailable:
                 return self._lead(keys, generation, 0, mark)  # it may have been heard all the same: it must be ended
             if said == b"lead":
-                return self._lead(keys, generation, told[0], mark)
+                return self._lead(keys, generation, told[0], mark, told[1])
             if said == b"answer":
                 answer = self._believed(*told)
                 if answer is not None:
@@ -150,9 +158,14 @@ class RedisAnswers:
         """Forget what matches, everywhere. Raises SharedUnavailable."""
         await self._purges.add(SharedPurge(model, tenant, tag, tuple(deployments)))
 
+    async def look_behind(self, last_end: NextEnd) -> None:
+        """Keep in mind what the store has and Redis has not. Raises SharedUnavailable, StoreError."""
+        if self._gaps is not None:
+            await self._gaps.look(last_end)
+
     # --- flights
 
-    def _lead(self, keys: FlightKeys, generation: int, asked: int, mark: Mark) -> RedisCrossing:
+    def _lead(self, keys: FlightKeys, generation: int, asked: int, mark: Mark, behind: bytes = b"") -> RedisCrossing:
         crossing = self._led[keys.flight] = RedisCrossing(
             self._link,
             self.nodes,
@@ -163,6 +176,7 @@ class RedisAnswers:
             spawn=self._spawn,
             max_bytes=self._max_flight_bytes,
         )
+        crossing.behind = self._gaps is None or self._gaps.may_be_behind(behind, self._clock.now())
         self._asked[keys.flight] = asked, mark
         for words in self._early.pop(keys.flight, ()):
             crossing.hear(*words)
@@ -209,6 +223,7 @@ class RedisAnswers:
         lasts_s = 0.0
         if store and answer is not None and len(packed) <= self._max_answer_bytes:
             lasts_s = max(0.0, answer.expires_at - self._clock.now())
+        told = not store or answer is None
         try:
             await crossing.finish()
             words = (
@@ -218,7 +233,10 @@ class RedisAnswers:
             )  # fmt: skip
             places = [keys.answer, keys.marker, keys.stream]
             checked(await self._link.run(self._scripts["tell"], places, words, deadline_s=SLOW_S))
+            told = told or lasts_s > 0
         finally:
+            if not told and answer is not None and self._gaps is not None:
+                self._gaps.note(answer.expires_at)
             del self._led[keys.flight]
 
     def _hear(self, what: str, flight: str, words: Sequence[str]) -> None:

@@ -89,6 +89,7 @@ class RedisCrossing:
         self.keys = keys
         self.generation = generation
         self.heed: Callable[[int], object] = lambda _: None
+        self.behind = True
         self.overflown = False
         self._link = link
         self._nodes = nodes

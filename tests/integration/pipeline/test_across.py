@@ -454,6 +454,19 @@ async def _behind(house: House, has: StoredAnswer | None = None) -> None:
     await house.gateway.adopt(house.gateway.settings)
 
 
+async def test_the_store_is_not_looked_at_where_all_that_it_has_is_shared() -> None:
+    """What is not there is nowhere: a call is made at once."""
+    async with town() as nodes:
+        one, other = nodes.nodes
+        await one.answer(chat())
+        (stored,) = nodes.answers.stored.values()
+        nodes.answers.stored.clear()
+        nodes.answers.behind = False
+        await _behind(other, stored)
+        assert cache(await other.answer(chat())) == "miss"
+        assert len(nodes.upstream.calls) == 2
+
+
 async def test_what_only_the_store_has_is_found_once_for_all() -> None:
     """By who leads; the others on its node and on all nodes get it as what it is, and no call is made."""
     async with town() as nodes:

@@ -42,6 +42,9 @@ SELECT
 FROM answers
 WHERE key = $1 AND expires_at > $2
 
+-- name: last_end
+SELECT coalesce(max(expires_at), 0) FROM answers
+
 -- Rows of nodes that are no more end by themselves, and make room for newer ones.
 -- name: sweep
 DELETE FROM answers WHERE expires_at <= $1
