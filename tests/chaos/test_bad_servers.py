@@ -7,10 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.support.gateway_with_clock import skewed_node
 from tests.support.many_nodes import COST, House, Load, Node, Said, limit, many_nodes, percentile
 from tests.support.small_disk import small_disk
 from tests.support.stopped_node import serve_out
+
+pytestmark = pytest.mark.alone
 
 CALLS = 240
 RATE = 60.0

@@ -23,6 +23,8 @@ from tests.support.invariants import check_money
 from tests.support.invariants_books import Books, integrity, stored_rows
 from tests.support.kill_client import Question, Told, ask
 
+pytestmark = pytest.mark.alone
+
 REQUESTS = 500
 AT_ONCE = 32
 REPEATED = 4

@@ -21,6 +21,8 @@ from tests.support.invariants_books import Books, stored_rows
 from tests.support.kill_client import Question, ask
 from tests.support.restart_loop import Load, SucceededGateway, restart_config, restart_loop
 
+pytestmark = pytest.mark.alone
+
 
 def test_restarts_and_reloads_under_load(tmp_path: Path) -> None:
     """Three processes after each other, twelve reloads of which four are invalid; the books are exact."""

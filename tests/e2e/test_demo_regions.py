@@ -31,6 +31,7 @@ def ends(process: int) -> bool:
     return bool(select.select([process], [], [], PATIENCE_S)[0])
 
 
+@pytest.mark.alone
 def test_the_clients_are_answered_elsewhere_and_go_back() -> None:
     """Its clients lose only answers that were being written; its breakers open, and close; nothing on stderr."""
     asked = command("--seconds", str(SECONDS), "--format", "json")

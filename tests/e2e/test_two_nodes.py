@@ -16,7 +16,7 @@ from tests.support.many_nodes import COST, House, Load, Node, limit, many_nodes
 CALLS = 50
 CLIENTS = 1000
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 @pytest.fixture

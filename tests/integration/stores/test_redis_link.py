@@ -23,6 +23,8 @@ from penstock.stores.redis_url import read_redis_url
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.redis_server import RedisServer, redis_cluster, redis_server
 
+pytestmark = pytest.mark.alone
+
 DEADLINE_S = 0.05
 SLACK_S = 0.5
 """The machine is shared: what is bounded is bounded a little later."""
