@@ -769,8 +769,8 @@ class Stores:
 
     What was purged since the last time, by this node too.
     """
-    last_end: Callable[[], Awaitable[float]] | None = None
-    """Until when, epoch seconds, what it has of answers is good at most, whoever stored it."""
+    last_end: Callable[[float], Awaitable[float]] | None = None
+    """Until when, epoch seconds, what was stored of answers before then is good at most, whoever stored it."""
 
 
 # --- many nodes ------------------------------------------------------------------------------------------------
@@ -1011,10 +1011,11 @@ class SharedAnswers(Protocol):
         """As AnswerCache's; every node is told. Raises SharedUnavailable."""
         ...
 
-    async def look_behind(self, last_end: Callable[[], Awaitable[float]]) -> None:
-        """Await it each second. ``last_end``: until when what the store has is good at most, epoch seconds; 0 = never.
+    async def look_behind(self, last_end: Callable[[float], Awaitable[float]]) -> None:
+        """Await it each second: so it is known what need not be looked for in the store.
 
-        By that it is known what need not be looked for there. Raises SharedUnavailable, StoreError.
+        ``last_end``: until when what was stored there before then is good at most, epoch seconds. Raises
+        SharedUnavailable, StoreError.
         """
         ...
 

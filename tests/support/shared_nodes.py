@@ -40,7 +40,7 @@ async def node_at(
         link,
         clock,
         ids,
-        gaps=None if settled_s is None else RedisGaps(link, partial(ids.new, "gap"), settled_s=settled_s),
+        gaps=None if settled_s is None else RedisGaps(link, clock, partial(ids.new, "gap"), settled_s=settled_s),
         on_purge=purged.append,
         max_answer_bytes=max_bytes,
         max_flight_bytes=4 * max_bytes,

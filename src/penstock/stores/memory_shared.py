@@ -160,7 +160,7 @@ class MemoryAnswers:
         for told in self.on_purge:
             told(Purge(model, tenant, tag, tuple(deployments)))
 
-    async def look_behind(self, last_end: Callable[[], Awaitable[float]]) -> None:
+    async def look_behind(self, last_end: Callable[[float], Awaitable[float]]) -> None:
         """Nothing to do: ``behind`` says it."""
 
 

@@ -106,7 +106,7 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Cal
     def on_purge(purge: SharedPurge) -> None:
         forget(Purge(*msgspec.structs.astuple(purge)))
 
-    gaps = None if where.cluster else RedisGaps(link, partial(ids.new, "gap"))
+    gaps = None if where.cluster else RedisGaps(link, clock, partial(ids.new, "gap"))
     answers = RedisAnswers(link, clock, ids, on_purge=on_purge, gaps=gaps)
 
     async def close() -> None:

@@ -142,9 +142,9 @@ class PostgresBacking:
         await self._pool.fetch(self._queries["sweep"], now)
         await self._pool.fetch(self._queries["trim"], ROOM * self._max_bytes, OVERHEAD_BYTES)
 
-    async def last_end(self) -> float:
-        """Until when what is stored is good at most, epoch seconds; 0 = nothing is. Raises StoreError."""
-        return float(await self._pool.fetchval(self._queries["last_end"]))
+    async def last_end(self, before: float) -> float:
+        """Until when what was stored before then is good at most, epoch seconds; 0 = nothing was. Raises StoreError."""
+        return float(await self._pool.fetchval(self._queries["last_end"], before) or 0)
 
     async def _last(self) -> tuple[int, float]:
         rows = await self._pool.fetch(self._queries["last_purge"])

@@ -24,7 +24,7 @@ import msgspec
 from penstock.errors import PenstockError, SharedUnavailable
 from penstock.ports import Clock, Crossing, Following, Ids, StoredAnswer
 from penstock.stores.redis_flights import SLOW_S, STREAM_S, FlightKeys, RedisCrossing, RedisFollowing
-from penstock.stores.redis_gaps import NextEnd, RedisGaps
+from penstock.stores.redis_gaps import LastEnd, RedisGaps
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.redis_nodes import RedisNodes
 from penstock.stores.redis_purges import Mark, RedisPurges, SharedPurge, read_quietly
@@ -158,7 +158,7 @@ class RedisAnswers:
         """Forget what matches, everywhere. Raises SharedUnavailable."""
         await self._purges.add(SharedPurge(model, tenant, tag, tuple(deployments)))
 
-    async def look_behind(self, last_end: NextEnd) -> None:
+    async def look_behind(self, last_end: LastEnd) -> None:
         """Keep in mind what the store has and Redis has not. Raises SharedUnavailable, StoreError."""
         if self._gaps is not None:
             await self._gaps.look(last_end)

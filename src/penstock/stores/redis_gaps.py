@@ -13,6 +13,7 @@ it could not tell) is a call more, never a wrong answer.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from penstock.ports import Clock
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 
@@ -20,18 +21,25 @@ KEPT_S: Final = 60.0
 SETTLED_S: Final = 2.0
 """What was stored for a record before is written by then: counting its end waits so long."""
 
-NextEnd = Callable[[], Awaitable[float]]
+LastEnd = Callable[[float], Awaitable[float]]
+"""Until when what was stored before then is good at most, epoch seconds both."""
 
 
 class RedisGaps:
     """One record, of one server: in a cluster nothing is known."""
 
     def __init__(
-        self, link: RedisLink, new_id: Callable[[], str], prefix: str = "penstock", settled_s: float = SETTLED_S
+        self,
+        link: RedisLink,
+        clock: Clock,
+        new_id: Callable[[], str],
+        prefix: str = "penstock",
+        settled_s: float = SETTLED_S,
     ) -> None:
         """``new_id``: a name that no record ever had; ``settled_s``: how long an answer may take into the store."""
         self.key = f"{prefix}:{{gaps}}".encode()
         self._link = link
+        self._clock = clock
         self._new_id = new_id
         self._settled_ms = round(settled_s * 1000)
         self._script = load_script("gaps")
@@ -47,12 +55,12 @@ class RedisGaps:
         """Whether the store may have what Redis has not. ``told``: until when, by ``ask.lua``; b"" = nobody knows."""
         return not told or now < float(told) or now < self._untold
 
-    async def look(self, last_end: NextEnd) -> None:
-        """Keep the record; ``last_end``: of all that the store has. Raises SharedUnavailable, StoreError."""
+    async def look(self, last_end: LastEnd) -> None:
+        """Keep the record. Raises SharedUnavailable, StoreError."""
         age_ms, known = await self._say("", 0.0)
         if not known and age_ms >= self._settled_ms:
             record = self._record
-            await self._say(record, await last_end())
+            await self._say(record, await last_end(self._clock.now() - age_ms / 1000))
 
     async def _say(self, counted: str, end: float) -> tuple[int, bool]:
         words = (self._record, self._beat, self._untold, counted, end, self._new_id(), round(KEPT_S * 1000))

@@ -169,3 +169,15 @@ async def test_a_month_is_made_beside_who_reads_the_tables_in_another_order(tmp_
     for connection in (reading, watching):
         await connection.close()
     await maker.close()
+
+
+async def test_the_last_end_is_of_what_was_stored_before(nodes: tuple[Node, Node]) -> None:
+    """Whoever stored it, in whatever order; of nothing it is 0."""
+    one, other = nodes
+    last_end = other.stores.last_end
+    assert last_end is not None
+    assert await last_end(1e12) == 0
+    made = [(30, 60), (20, 90), (10, 70), (0, 3600)]
+    await stored(one, *(replace(ANSWER, stored_at=NOW - age_s, expires_at=NOW + lasts_s) for age_s, lasts_s in made))
+    ends = [await last_end(NOW - age_s) for age_s in (40, 25, 5, -1)]
+    assert ends == [0, NOW + 60, NOW + 90, NOW + 3600]

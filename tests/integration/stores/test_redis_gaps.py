@@ -33,11 +33,11 @@ async def nodes(server: RedisServer) -> AsyncIterator[list[Node]]:
         yield made
 
 
-async def _nothing() -> float:
+async def _nothing(_: float) -> float:
     return 0.0
 
 
-async def _of_before() -> float:
+async def _of_before(_: float) -> float:
     return SystemClock().now() + HOUR_S
 
 
@@ -88,7 +88,8 @@ async def test_what_was_stored_before_is_looked_for_as_long_as_it_is_good(server
         server.call("FLUSHALL")
         async with node_at(server.url, settled_s=0.0) as node:
 
-            async def last_end(end: float = end) -> float:
+            async def last_end(before: float, end: float = end) -> float:
+                assert abs(before - SystemClock().now()) < HOUR_S
                 return end
 
             await node.answers.look_behind(last_end)

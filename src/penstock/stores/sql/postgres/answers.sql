@@ -42,8 +42,9 @@ SELECT
 FROM answers
 WHERE key = $1 AND expires_at > $2
 
+-- Those that end last are mostly those that were stored last: few are passed over.
 -- name: last_end
-SELECT coalesce(max(expires_at), 0) FROM answers
+SELECT expires_at FROM answers WHERE stored_at < $1 ORDER BY expires_at DESC LIMIT 1
 
 -- Rows of nodes that are no more end by themselves, and make room for newer ones.
 -- name: sweep
