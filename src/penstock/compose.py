@@ -237,6 +237,8 @@ class Gateway:
             self.stores.signals.listen(self._hear)
         await self._centres.start(self.settings.providers)
         self.metrics.note(self.clock.monotonic())
+        with suppress(StoreError):
+            await self._look_behind()  # before anything is stored
         for ticker in self._tickers:
             ticker.start()
 
@@ -444,11 +446,15 @@ class Gateway:
         if self._lending is not None:
             yield Ticker(self.clock, BEAT_S, self._lending.beat, "renew the lease")
         if self.shared is not None and stores.last_end is not None:
-            look = partial(self.shared.answers.look_behind, stores.last_end)
-            yield Ticker(self.clock, BEAT_S, look, "know what only the store has")
+            yield Ticker(self.clock, BEAT_S, self._look_behind, "know what only the store has")
         if self._lending is not None and stores.leases is not None and stores.leader is not None:
             undertaker = Undertaker(stores.leases, stores.leader, stores.ledger, self.clock)
             yield Ticker(self.clock, LOOK_S, undertaker.look, "settle what the dead left")
+
+    async def _look_behind(self) -> None:
+        """Know what only the store has, where nodes share their answers. Raises SharedUnavailable, StoreError."""
+        if self.shared is not None and self.stores.last_end is not None:
+            await self.shared.answers.look_behind(self.stores.last_end)
 
     def _pipeline(self, settings: Settings) -> Pipeline:
         """The stages in order: a feature that is off is not in the list."""
