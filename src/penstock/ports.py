@@ -694,6 +694,8 @@ class Fence(Protocol):
     """Under which attempts are opened; 0 = under none, and without a fence."""
     may_open_alone: Callable[[], bool]
     """Whether something may be opened while nobody can ask whether the lease lives."""
+    late_openings: int
+    """How much was opened so and is in the ledger since, and came there when its lease had ended."""
 
     @property
     def fenced(self) -> bool:

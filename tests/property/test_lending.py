@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from penstock.background.lending import BEAT_S
 from penstock.clock import LoopClock
 from penstock.core.budget import Budget, Payer
 from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
 from penstock.stores.memory_rooms import MemoryRooms
 from tests.support.house import EPOCH
-from tests.support.lending_nodes import Node, Town
+from tests.support.lending_nodes import Attempt, Node, Town
 
 ALL = Budget("all", "global", "tokens", 5_000, "month", ZoneInfo("Asia/Shanghai"))
 EACH = Budget("each", "user", "tokens", 600, "day", ZoneInfo("Asia/Shanghai"))
@@ -117,6 +118,27 @@ async def test_a_lease_that_is_ended_is_counted_by_whoever_is_left() -> None:
         await calling
         await asyncio.sleep(12.0)
         assert town.taken(ALL, "") == 60
+
+
+async def test_what_was_opened_while_nobody_could_ask_is_counted_though_it_comes_late() -> None:
+    """Its lease was counted for good by then: an epoch is begun, once, and everybody knows what is left."""
+    async with town_of(3, ALL) as town:
+        dead, one, other = town.nodes
+        await dead.spend(Payer(), held=100, billed=100)
+        lease = dead.lending.lease
+        await dead.stop()
+        await asyncio.sleep(8.0)
+        assert lease in town.rows.ended
+        assert town.taken(ALL, "") == 100
+        for number in range(2):  # its spool is drained by who comes after it, in more than one piece
+            town.rows.attempts[f"late_{number}"] = Attempt(lease, Payer(), town.clock.now(), 50, 40)
+            one.fence.late_openings += 1
+            await asyncio.sleep(BEAT_S)
+        await asyncio.sleep(3 * BEAT_S)
+        await other.spend(Payer(), held=1, billed=1)
+        await asyncio.sleep(3 * BEAT_S)
+        assert town.taken(ALL, "") == 181
+        assert town.rows.stands.number == 2
 
 
 class OnceDeaf(MemoryRooms):

@@ -148,6 +148,7 @@ class Watched:
 
     lease = 0
     fenced = True
+    late_openings = 0
     may_open_alone: Callable[[], bool] = staticmethod(lambda: True)
 
     async def settled(self) -> None:
@@ -162,13 +163,14 @@ class Node:
         self.running = asyncio.Event()
         self.running.set()
         self.overspent: list[str] = []
+        self.fence = Watched()
         self._ids = (f"att_{name}_{number}" for number in count())
         self.lending = Lending(
             rooms=town.rooms,
             leases=town.rows,
             clock=town.clock,
             node=name,
-            fence=Watched(),
+            fence=self.fence,
             on_overspent=self.overspent.append,
         )
         self.treasury = Treasury(town.clock, MemoryLedger(), "CNY", lambda _name: None, self.lending)

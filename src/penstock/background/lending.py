@@ -101,7 +101,9 @@ class Lending:
         self._speaking = asyncio.Lock()
         """Answers are heard in the order of what was asked: an older one would give back what is ours no more."""
         self._lost = 0
-        """An epoch that stands in the ledger and not where room is lent."""
+        """An epoch that stands in the ledger and not where room is lent, or not as it should be."""
+        self._late = self._late_before = 0
+        """Late openings that an epoch was begun for, and those of the last beat."""
 
     # --- the lease
 
@@ -313,9 +315,23 @@ class Lending:
                 self._accounts.unsettled.add(former)
                 await self._count(former, final=False)
             await self._settle()
+            self._look_for_late()
         except (EpochLost, LeaseEnded) as error:
             await self._after(error, epoch, lease)
         self._parts.forget([place for place in self.places() if self._accounts.is_over(place)])
+
+    def _look_for_late(self) -> None:
+        """What was opened under a lease that had been counted for good is in no count: all is counted anew.
+
+        Raises EpochLost, a beat after the last of it was written, and until an epoch has begun.
+        """
+        late, before = self._fence.late_openings, self._late_before
+        self._late_before = late
+        if self._late < late == before:
+            self._late, self._lost = late, self._epoch
+            log.warning("what was opened while the store was away came after the end of its lease", extra={"all": late})
+        if self._lost == self._epoch:
+            raise EpochLost(self._epoch)
 
     async def _renew(self) -> Sequence[str]:
         """Which leases are silent."""
