@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres_server import end_shared_server
 from tests.support.turns import Turns, is_alone, longest_first
 
 REQUIRE_ALL = os.environ.get("PENSTOCK_REQUIRE") == "all"
@@ -79,6 +80,13 @@ def _empty_environment() -> Iterator[None]:
 def _no_stray_loop() -> None:
     """Asked for a loop before any was set, asyncio makes one; looptime asks, even for sync tests, and it is lost."""
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_servers_end() -> Iterator[None]:
+    """PostgreSQL, started by the first test that asks for it, ends with the last."""
+    yield
+    end_shared_server()
 
 
 @pytest.hookimpl(wrapper=True)

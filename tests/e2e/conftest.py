@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.postgres_server import end_shared_server
 from tests.support.sdk_gateway import SdkGateway, sdk_gateway, two_nodes
 from tests.support.upstream import Upstream, upstream
 
@@ -20,22 +19,13 @@ def shared_upstream() -> Iterator[Upstream]:
         yield made
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[None]:
-    """PostgreSQL, started by who needs it first, ends with the session."""
-    yield
-    end_shared_server()
-
-
 @pytest.fixture(scope="session", params=[sdk_gateway, two_nodes], ids=["one_node", "two_nodes"])
 def shared_gateway(
     request: pytest.FixtureRequest,
-    servers: None,
     shared_upstream: Upstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[SdkGateway]:
     """Serves for as long as its tests run."""
-    del servers  # asked for, so that they outlive it
     with request.param(tmp_path_factory.mktemp("gateway"), shared_upstream) as made:
         yield made
 

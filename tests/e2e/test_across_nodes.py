@@ -15,7 +15,7 @@ import pytest
 from tests.support.gateway_process import GatewayProcess, wait_for
 from tests.support.metrics_text import samples
 from tests.support.plain_gateway import plain_config, question
-from tests.support.postgres_server import PostgresServer, database_of, end_shared_server, shared_server
+from tests.support.postgres_server import PostgresServer, database_of, shared_server
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.upstream import Upstream
 
@@ -99,7 +99,6 @@ def nodes(shared_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -
         finally:
             for node in pair.nodes:
                 node.kill()
-    end_shared_server()
 
 
 @pytest.fixture(scope="module")

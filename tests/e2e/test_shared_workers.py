@@ -38,9 +38,8 @@ USED_LEASES = "SELECT count(DISTINCT lease) FROM attempts"
 
 
 @pytest.fixture
-def house(servers: None, up: Upstream, tmp_path: Path) -> Iterator[House]:
+def house(up: Upstream, tmp_path: Path) -> Iterator[House]:
     """Ten answers fit into its one budget, and half of another."""
-    del servers  # asked for, so that they outlive it
     config = plain_config(up)
     config["providers"]["up"]["prices"] = {"input": "0.001", "cached_input": "0.001", "output": "100"}
     limit = f"{(FITS + 0.5) * COST / 1e9:.9f} CNY"

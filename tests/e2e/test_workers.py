@@ -19,9 +19,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def house(request: pytest.FixtureRequest, servers: None, tmp_path: Path) -> Iterator[House]:
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     """Serving, and ended by SIGTERM with 0 unless the test has ended it."""
-    del servers  # asked for, so that they outlive it
     with getattr(request, "param", house_in_memory)(tmp_path) as made:
         yield made
 

@@ -25,19 +25,12 @@ from penstock.stores.queries import load_migrations
 from penstock.stores.sqlite import connect, prepare
 from tests.support.commands import Place
 from tests.support.fault_proxy import fault_proxy
-from tests.support.postgres_server import GUARDED, PASSWORD, PostgresServer, end_shared_server, shared_server
+from tests.support.postgres_server import GUARDED, PASSWORD, PostgresServer, shared_server
 from tests.support.redis_server import RedisServer, redis_cluster, redis_server
 
 DEEPSEEK = {"kind": "deepseek", "api_key": "sk-of-the-provider", "base_url": "http://127.0.0.1:1"}
 SECRET = "0123456789abcdef0123456789abcdef"
 QUOTED = PASSWORD.replace(" ", "%20").replace("/", "%2F").replace("?", "%3F")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _postgres_ends() -> Iterator[None]:
-    """With the last of these."""
-    yield
-    end_shared_server()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """One suite, every store: a fixture per test opens one, and can open it again."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
 from penstock.ports import Stores
 from penstock.stores.open import open_stores
-from tests.support.postgres_server import database_of, end_shared_server
+from tests.support.postgres_server import database_of
 
 MAX_ANSWER_BYTES = 1 << 20
 
@@ -17,13 +17,6 @@ POSTGRES = "postgresql:"
 """The URL of a database for each directory."""
 
 ALL = ["memory:", "sqlite:here/store.db", POSTGRES]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _server_ends_with_the_session() -> Iterator[None]:
-    """PostgreSQL is started by the first test that asks for it."""
-    yield
-    end_shared_server()
 
 
 async def opened(url: str, directory: Path, lost: list[tuple[Sequence[LedgerRow], str]]) -> Stores:
