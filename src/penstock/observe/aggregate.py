@@ -1,18 +1,16 @@
 """The metrics of several processes as those of one.
 
 Counters and histograms are summed; a process that has ended keeps its part, as it was last read, so that no sum ever
-falls. Of gauges ``Declared.across`` says what becomes of them.
+falls. Of gauges ``Declared.across`` says what becomes of them. Of several exemplars of a series the latest is told.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from operator import add
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
-
+from penstock.observe.exposition import Format, end, head, number
 from penstock.observe.metrics import DECLARED
 
 ACROSS: Final[Mapping[str, str]] = {
@@ -22,15 +20,12 @@ ACROSS: Final[Mapping[str, str]] = {
 }
 """What becomes of a gauge; of any other it is the sum."""
 
+_EXCEPT_FOR: Final[Mapping[str, Mapping[str, str]]] = {
+    declared.name: declared.except_for for declared in DECLARED if declared.except_for
+}
 _RULES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": add, "max": max, "min": min}
-
-
-class Series(NamedTuple):
-    """What one value is of."""
-
-    family: str
-    sample: str
-    labels: tuple[tuple[str, str], ...]
+_SAMPLE: Final = re.compile(r'([\w:]+(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?) (\S+)(?: # (.+))?')
+"""A series, its value, and its exemplar."""
 
 
 class Family(NamedTuple):
@@ -45,7 +40,49 @@ class Family(NamedTuple):
         return self.kind in {"counter", "histogram"}
 
 
-Values = dict[Series, float]
+class Sample(NamedTuple):
+    """What one process says of a series."""
+
+    value: float
+    exemplar: str = ""
+    """As it stands in the text: its time comes last."""
+
+    @property
+    def exemplar_at(self) -> float:
+        """Epoch seconds."""
+        return float(self.exemplar.rpartition(" ")[2]) if self.exemplar else 0.0
+
+
+Samples = dict[str, dict[str, Sample]]
+"""By family and series, both as in the text."""
+
+
+class Exposition(NamedTuple):
+    """What a process says."""
+
+    families: Mapping[str, Family]
+    samples: Samples
+
+
+def read(text: str) -> Exposition:
+    """An exposition of ours, in either format; a counter's family is named as its series."""
+    texts: dict[str, str] = {}
+    families: dict[str, Family] = {}
+    samples: Samples = {}
+    of: dict[str, Sample] = {}
+    for line in text.split("\n"):
+        if line.startswith("# HELP "):
+            name, _, told = line[7:].partition(" ")
+            texts[name] = told
+        elif line.startswith("# TYPE "):
+            name, _, kind = line[7:].partition(" ")
+            shown = f"{name.removesuffix('_total')}_total" if kind == "counter" else name
+            families[shown] = Family(kind, texts.get(name, ""))
+            of = samples.setdefault(shown, {})
+        elif found := _SAMPLE.fullmatch(line):
+            series, value, exemplar = found.groups()
+            of[series] = Sample(int(value) if value.isdecimal() else float(value), exemplar or "")
+    return Exposition(families, samples)
 
 
 class Aggregate:
@@ -53,52 +90,54 @@ class Aggregate:
 
     def __init__(self) -> None:
         self._families: dict[str, Family] = {}
-        self._read: dict[str, Values] = {}
-        self._ended: Values = {}
+        self._read: dict[str, Samples] = {}
+        self._ended: Samples = defaultdict(dict)
 
-    def take(self, process: str, text: str) -> None:
-        """The exposition of a process, as it is now."""
-        values: Values = {}
-        for family in text_string_to_metric_families(text):
-            self._families[family.name] = Family(family.type, family.documentation)
-            for sample in family.samples:
-                values[Series(family.name, sample.name, tuple(sorted(sample.labels.items())))] = sample.value
-        self._read[process] = values
+    def take(self, process: str, told: Exposition) -> None:
+        """What a process says now."""
+        self._families.update(told.families)
+        self._read[process] = told.samples
 
     def end(self, process: str) -> None:
         """It is no more: what it has counted stays."""
-        for series, value in self._read.pop(process, {}).items():
-            if self._families[series.family].is_kept:
-                self._ended[series] = self._ended.get(series, 0.0) + value
+        for name, samples in self._read.pop(process, {}).items():
+            if self._families[name].is_kept:
+                _merge(self._ended[name], name, samples)
 
-    def render(self, answering: Collection[str]) -> bytes:
+    def render(self, answering: Collection[str], format_: Format = Format.TEXT) -> bytes:
         """The exposition of all. ``answering``: whose gauges are of now; of others only what they count is told."""
-        registry = CollectorRegistry()
-        registry.register(_Families(self._metrics(answering)))
-        return generate_latest(registry)
+        return "".join(self._lines(answering, format_)).encode()
 
-    def _metrics(self, answering: Collection[str]) -> list[Metric]:
-        metrics = {name: Metric(name, family.text, family.kind) for name, family in self._families.items()}
-        for series, value in self._merged(answering).items():
-            metrics[series.family].add_sample(series.sample, dict(series.labels), value)
-        return list(metrics.values())
+    def _lines(self, answering: Collection[str], format_: Format) -> Iterator[str]:
+        for name, (kind, text) in self._families.items():
+            yield head(name, kind, text, format_)
+            for series, sample in self._merged(name, answering).items():
+                told = f" # {sample.exemplar}" if sample.exemplar and format_.has_exemplars else ""
+                yield f"{series} {number(sample.value)}{told}\n"
+        yield end(format_)
 
-    def _merged(self, answering: Collection[str]) -> Values:
-        merged = dict(self._ended)
-        for process, values in self._read.items():
-            for series, value in values.items():
-                if process not in answering and not self._families[series.family].is_kept:
-                    continue
-                rule = _RULES[ACROSS.get(series.family, "sum")]
-                merged[series] = rule(merged[series], value) if series in merged else value
+    def _merged(self, name: str, answering: Collection[str]) -> dict[str, Sample]:
+        merged = dict(self._ended.get(name, {}))
+        for process, samples in self._read.items():
+            if process in answering or self._families[name].is_kept:
+                _merge(merged, name, samples.get(name, {}))
         return merged
 
 
-class _Families(Collector):
-    """What a registry asks."""
+def _merge(merged: dict[str, Sample], name: str, samples: Mapping[str, Sample]) -> None:
+    """Add what another process says of a family."""
+    for series, sample in samples.items():
+        before = merged.get(series)
+        if before is None:
+            merged[series] = sample
+        else:
+            latest = max(before, sample, key=lambda each: each.exemplar_at)
+            merged[series] = Sample(_rule(name, series)(before.value, sample.value), latest.exemplar)
 
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
 
-    def collect(self) -> Iterator[Metric]:
-        return iter(self._metrics)
+def _rule(name: str, series: str) -> Callable[[float, float], float]:
+    """What becomes of two values."""
+    for value, across in _EXCEPT_FOR.get(name, {}).items():
+        if f'="{value}"' in series:
+            return _RULES[across]
+    return _RULES[ACROSS.get(name, "sum")]

@@ -1,13 +1,12 @@
 """Every metric, declared in one table and filled from the ledger's own rows.
 
-The hot path adds to plain integers; Prometheus's families are built from them when somebody scrapes, off the loop.
+The hot path adds to plain integers; their text is made when somebody scrapes, off the loop and a piece at a time.
 Labels come from the config and from our own names, never from a client: a model or deployment that is not configured
 counts as ``other``. docs/reference/metrics.md describes each metric; a test fails when one is missing there.
 """
 
 import asyncio
 import platform
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,18 +14,14 @@ from importlib.metadata import version
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from penstock.config.settings import Settings
 from penstock.core.recent import Recent, Sums
 from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
-
-OTHER: Final = "other"
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-Labels = tuple[str, ...]
+from penstock.observe.counts import OTHER, Histogram, Labels, Outcomes
+from penstock.observe.exposition import Format, end, head, histogram, labelled, line, pieces
+from penstock.observe.readings import Gauges, Readings, Survey
 
 _ANSWER_S: Final = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -103,9 +98,7 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_shed_total", "Requests refused to protect the rest.", ("reason",)),
     Declared("penstock_overhead_seconds", "Time spent in the gateway itself, its lines included.", bounds=_OVERHEAD_S),
     Declared("penstock_budget_used_ratio", "Posted per limit, of the fullest account.", ("budget",), across="max"),
-    Declared(
-        "penstock_budget_window_elapsed_ratio", "How much of its window has gone by.", ("budget",), across="max"
-    ),
+    Declared("penstock_budget_window_elapsed_ratio", "How much of its window has gone by.", ("budget",), across="max"),
     Declared("penstock_budget_alerts_total", "Fractions of a limit that were reached.", ("budget",)),
     Declared("penstock_avoided_total", "What refused requests would have cost.", ("currency",), scale=_NANO),
     Declared(
@@ -127,6 +120,14 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared("penstock_build_info", "Always 1.", ("version", "python"), across="max"),
 )
 
+MOST_SERIES: Final[Mapping[str, int]] = MappingProxyType(
+    {"penstock_requests_total": 2_500, "penstock_attempts_total": 2_500}
+)
+"""Of metrics that have an outcome: beyond, an outcome that is new for a model or deployment counts as ``other``.
+
+So that all series together stay under 15,000 with 50 models of 10 deployments each, whatever goes wrong at once.
+"""
+
 SHEDDING: Final = frozenset({"rate_limited", "draining", "ledger_unavailable"})
 """Outcomes that are refusals to protect the rest. Those of a line too long are counted by it, with their cause."""
 
@@ -146,28 +147,6 @@ _LOOKUPS: Final[Mapping[str, tuple[Labels, ...]]] = {
 _HITS: Final = frozenset({"exact", "joined"})
 
 
-class Histogram:
-    """Counts per bucket and their sum, without locks: one loop writes."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulative counts, as Prometheus wants them."""
-        counts = list(self.counts)
-        names = [*map(str, self.bounds), "+Inf"]
-        return [(name, sum(counts[: place + 1])) for place, name in enumerate(names)]
-
-
 class Metrics:
     """Counts exchanges. One per process."""
 
@@ -179,26 +158,24 @@ class Metrics:
         self._histograms: dict[str, defaultdict[Labels, Histogram]] = {
             declared.name: defaultdict(partial(Histogram, declared.bounds)) for declared in DECLARED if declared.bounds
         }
-        self._gauges: dict[str, dict[Labels, float]] = {}
-        self._readings: dict[tuple[str, Labels], Callable[[], float]] = {}
-        self._surveys: dict[str, Callable[[], Mapping[Labels, float]]] = {}
+        self._outcomes = {name: Outcomes(1, most) for name, most in MOST_SERIES.items()}
+        self._readings = Readings()
+        self._gauges: Gauges = {}
         self._recent = Recent()
-        self._requests = self._counts["penstock_requests_total"]
+        self._requests = self._outcomes["penstock_requests_total"]
+        self._attempts = self._outcomes["penstock_attempts_total"]
         self._tokens = self._counts["penstock_tokens_total"]
         self._reasoning = self._counts["penstock_reasoning_tokens_total"]
         self._cost = self._counts["penstock_cost_total"]
         self._saved = self._counts["penstock_saved_total"]
         self._avoided = self._counts["penstock_avoided_total"]
-        self._attempts = self._counts["penstock_attempts_total"]
         self._overruns = self._counts["penstock_overruns_total"]
         self._lookups = self._counts["penstock_cache_lookups_total"]
         self._shed = self._counts["penstock_shed_total"]
         self._duration = self._histograms["penstock_request_duration_seconds"]
         self._first = self._histograms["penstock_time_to_first_token_seconds"]
         self._overhead = self._histograms["penstock_overhead_seconds"][()]
-        self._registry = CollectorRegistry()
-        self._registry.register(_Families(self))
-        ProcessCollector(registry=self._registry)
+        self._process = ProcessCollector(registry=CollectorRegistry())
         info = (version("penstock"), platform.python_version())
         self.watch("penstock_build_info", info, lambda: 1.0)
         self.watch("penstock_active_requests", (), lambda: self.active)
@@ -213,15 +190,19 @@ class Metrics:
 
     # --- counting, on the loop
 
-    def observe(self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow]) -> None:
-        """Count one finished exchange, its calls and what it saved."""
+    def observe(
+        self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow], trace_id: str = ""
+    ) -> None:
+        """Count one finished exchange, its calls and what it saved. ``trace_id``: of its trace, "" = there is none."""
         model = row.model if row.model in self._models else OTHER
-        cache = row.cache
-        self._requests[model, row.outcome, cache] += 1
-        self._duration[model, cache].observe(row.duration_s)
-        self._overhead.observe(row.overhead_s)
+        cache, request_id, at = row.cache, row.id, row.at + row.duration_s
+        requests = self._requests[model, row.outcome, cache]
+        requests.value += 1
+        requests.exemplar = request_id, trace_id, 1.0, at
+        self._duration[model, cache].observe(row.duration_s, request_id, trace_id, at)
+        self._overhead.observe(row.overhead_s, request_id, trace_id, at)
         if row.streamed and row.first_byte_s is not None:
-            self._first[model,].observe(row.first_byte_s)
+            self._first[model,].observe(row.first_byte_s, request_id, trace_id, at)
         if row.outcome in SHEDDING:
             self._shed[row.outcome,] += 1
         for labels in _LOOKUPS.get(cache, ()):
@@ -253,11 +234,15 @@ class Metrics:
 
     def watch(self, name: str, labels: Labels, read: Callable[[], float]) -> None:
         """Ask ``read`` for a gauge's value at every scrape, on the loop."""
-        self._readings[name, labels] = read
+        self._readings.watch(name, labels, read)
 
     def watch_all(self, name: str, read: Callable[[], Mapping[Labels, float]]) -> None:
         """The same where labels come and go: ``read`` gives all of them with their values, of a counter too."""
-        self._surveys[name] = read
+        self._readings.watch_all(name, read)
+
+    def survey(self, of: str, survey: Survey) -> None:
+        """The same of several metrics, with many labels or much to look through. ``of``: whose they are."""
+        self._readings.survey(of, survey)
 
     def _save(self, row: ExchangeRow, shares: Sequence[ShareRow], saved_nano: int) -> None:
         """A saving belongs to the one share that was not paid in full; what retries wasted is not a saving."""
@@ -270,7 +255,7 @@ class Metrics:
 
     def _observe_attempt(self, model: str, attempt: AttemptRow) -> None:
         deployment = attempt.deployment if attempt.deployment in self._deployments else OTHER
-        self._attempts[deployment, attempt.outcome] += 1
+        self._attempts[deployment, attempt.outcome].value += 1
         if attempt.overrun:
             self._overruns[deployment,] += 1
         usage, tokens = attempt.usage, self._tokens
@@ -298,14 +283,15 @@ class Metrics:
 
     def sheds(self) -> dict[str, int]:
         """How many requests were refused to protect the rest, by reason."""
-        survey = self._surveys.get("penstock_shed_total", dict)()
-        return {reason: int(count) for (reason,), count in {**self._shed, **survey}.items()}
+        told = self._readings.now("penstock_shed_total")
+        return {reason: int(count) for (reason,), count in {**self._shed, **told}.items()}
 
     def _sums(self) -> Sums:
-        requests, calls, failures = self._requests, defaultdict[str, int](int), defaultdict[str, int](int)
-        for (deployment, outcome), count in self._attempts.items():
-            calls[deployment] += count
-            failures[deployment] += count if outcome in PROVIDER_FAULTS else 0
+        calls, failures = defaultdict[str, int](int), defaultdict[str, int](int)
+        requests = {labels: count.value for labels, count in self._requests.shown.items()}
+        for (deployment, outcome), count in self._attempts.shown.items():
+            calls[deployment] += count.value
+            failures[deployment] += count.value if outcome in PROVIDER_FAULTS else 0
         return Sums(
             requests=sum(requests.values()),
             errors=sum(count for (_, outcome, _), count in requests.items() if outcome != "ok"),
@@ -321,64 +307,56 @@ class Metrics:
 
     # --- showing
 
-    async def scrape(self) -> bytes:
-        """The exposition. The gauges are read here, the text is made off the loop: it is slow."""
-        self._read_gauges()
-        return await asyncio.to_thread(self.render)
+    async def scrape(self, format_: Format = Format.TEXT) -> bytes:
+        """The exposition. Gauges are read here and text is made in a thread, both in pieces: the loop turns between.
 
-    def render(self) -> bytes:
+        A piece is half a millisecond's work, for a thread at work holds the loop up as the loop itself does.
+        """
+        self._gauges = await self._readings.read()
+        made, told = self._pieces(format_), list[bytes]()
+        while piece := await asyncio.to_thread(next, made, b""):
+            told.append(piece)
+        return b"".join(told)
+
+    def render(self, format_: Format = Format.TEXT) -> bytes:
         """The exposition, with the gauges as last read."""
-        return generate_latest(self._registry)
+        return b"".join(self._pieces(format_))
 
-    def _read_gauges(self) -> None:
-        gauges: dict[str, dict[Labels, float]] = defaultdict(dict)
-        for (name, labels), read in self._readings.items():
-            gauges[name][labels] = read()
-        for name, survey in self._surveys.items():
-            gauges[name].update(survey())
-        self._gauges = gauges
+    def _pieces(self, format_: Format) -> Iterator[bytes]:
+        return pieces(self._lines(format_))
 
-    def families(self) -> Iterator[Metric]:
-        """Every declared metric with its values now. Safe beside a loop that counts: it copies what it reads."""
+    def _lines(self, format_: Format) -> Iterator[str]:
+        """Safe beside a loop that counts: it copies what it reads."""
         for declared in DECLARED:
+            yield head(declared.name, declared.kind, declared.text, format_)
             if declared.bounds:
-                yield _histogram_family(declared, self._histograms[declared.name])
-            elif declared.kind == "counter":
-                yield _counter_family(declared, {**self._counts[declared.name], **self._gauges.get(declared.name, {})})
+                yield from self._histogram_lines(declared, format_)
+            elif declared.name in self._outcomes:
+                yield from self._outcome_lines(declared, format_)
             else:
-                yield _gauge_family(declared, self._gauges.get(declared.name, {}))
+                yield from self._plain_lines(declared)
+        yield from self._process_lines(format_)
+        yield end(format_)
 
+    def _histogram_lines(self, declared: Declared, format_: Format) -> Iterator[str]:
+        for labels, each in self._histograms[declared.name].copy().items():
+            buckets = each.buckets(with_exemplars=format_.has_exemplars)
+            yield from histogram(declared.name, labelled(declared.labels, labels), buckets)
 
-class _Families(Collector):
-    """What the registry asks."""
+    def _outcome_lines(self, declared: Declared, format_: Format) -> Iterator[str]:
+        for labels, count in self._outcomes[declared.name].shown.copy().items():
+            exemplar = count.exemplar if format_.has_exemplars else None
+            yield line(declared.name, labelled(declared.labels, labels), count.value, exemplar)
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def _plain_lines(self, declared: Declared) -> Iterator[str]:
+        """Of a counter or a gauge; a counter may be read, too."""
+        values = {**self._counts.get(declared.name, {}), **self._gauges.get(declared.name, {})}
+        for labels, value in values.items():
+            yield line(declared.name, labelled(declared.labels, labels), value * declared.scale)
 
-    def collect(self) -> Iterator[Metric]:
-        return self._metrics.families()
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing at registration."""
-        return iter(())
-
-
-def _counter_family(declared: Declared, counts: Mapping[Labels, float]) -> Metric:
-    family = CounterMetricFamily(declared.name, declared.text, labels=declared.labels)
-    for labels, value in dict(counts).items():
-        family.add_metric(labels, value * declared.scale)
-    return family
-
-
-def _gauge_family(declared: Declared, values: Mapping[Labels, float]) -> Metric:
-    family = GaugeMetricFamily(declared.name, declared.text, labels=declared.labels)
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family
-
-
-def _histogram_family(declared: Declared, histograms: Mapping[Labels, Histogram]) -> Metric:
-    family = HistogramMetricFamily(declared.name, declared.text, labels=declared.labels)
-    for labels, histogram in dict(histograms).items():
-        family.add_metric(labels, histogram.buckets(), histogram.total)
-    return family
+    def _process_lines(self, format_: Format) -> Iterator[str]:
+        """What the official client tells of this process."""
+        for family in self._process.collect():
+            name = family.samples[0].name
+            yield head(name, family.type, family.documentation, format_)
+            yield line(name, "", family.samples[0].value)

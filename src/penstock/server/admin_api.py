@@ -33,7 +33,7 @@ from penstock.errors import (
     UnknownPath,
     WrongMethod,
 )
-from penstock.observe.metrics import CONTENT_TYPE
+from penstock.observe.exposition import format_of
 from penstock.pipeline.keyring import digest_key
 from penstock.ports import BudgetRecord, KeyRecord, SpendQuery
 from penstock.server.documents import check_parameters, document, read_document
@@ -102,9 +102,10 @@ class AdminApi:
             Route("/admin/exchanges/{exchange_id}", self.exchange),
         ]
 
-    async def metrics(self, _request: Request) -> Response:
-        """Prometheus's text format."""
-        return Response(await self._gateway.metrics.scrape(), media_type=CONTENT_TYPE)
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus's text format, or OpenMetrics for who accepts that."""
+        format_ = format_of(request.headers.get("accept", ""))
+        return Response(await self._gateway.metrics.scrape(format_), media_type=format_.value)
 
     async def spend(self, request: Request) -> Response:
         """What ``penstock spend --format json`` prints."""

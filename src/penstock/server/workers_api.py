@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penstock.config.settings import Settings
 from penstock.errors import BodyTooLarge, ConfigError, Draining, PenstockError
-from penstock.observe.aggregate import Aggregate
-from penstock.observe.metrics import CONTENT_TYPE
+from penstock.observe.aggregate import Aggregate, read
+from penstock.observe.exposition import OPENMETRICS, format_of
 from penstock.server.documents import MAX_BODY_BYTES
 from penstock.server.health import Phase
 from penstock.server.hosts import check_headers
@@ -28,6 +28,7 @@ from penstock.server.workers import Workers
 _OK: Final = 200
 _NOT_PASSED: Final = frozenset({b"connection", b"content-length", b"date", b"server"})
 """Headers of an answer that the connection writes itself."""
+_WITH_EXEMPLARS: Final = ((b"host", b"127.0.0.1"), (b"accept", OPENMETRICS.encode()))
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -71,20 +72,21 @@ class WorkersApi:
         status = _OK if name == "ready" else 503
         return JSONResponse({"status": name, "workers": {"ready": ready, "of": count}}, status)
 
-    async def metrics(self, _request: Request) -> Response:
-        """Prometheus's text format, of all together."""
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus's text format, or OpenMetrics for who accepts that, of all together."""
+        format_ = format_of(request.headers.get("accept", ""))
         answering = [name for name in await asyncio.gather(*map(self._read, self._workers.living)) if name]
-        return Response(self._aggregate.render(answering), media_type=CONTENT_TYPE)
+        return Response(self._aggregate.render(answering, format_), media_type=format_.value)
 
     async def _read(self, worker: Worker) -> str | None:
         """Its name, if it has answered."""
         try:
-            answer = await worker.ask("GET", "/metrics")
+            answer = await worker.ask("GET", "/metrics", _WITH_EXEMPLARS)
         except PenstockError:
             return None
         if worker.exit.done() or answer.status != _OK:
             return None
-        self._aggregate.take(worker.name, answer.body.decode())
+        self._aggregate.take(worker.name, read(answer.body.decode()))
         return worker.name
 
     async def reload(self, request: Request) -> Response:

@@ -3,9 +3,10 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from penstock.observe.aggregate import ACROSS, Aggregate
+from penstock.observe.aggregate import ACROSS, Aggregate, read
+from penstock.observe.exposition import Format
 from penstock.observe.metrics import DECLARED
-from tests.support.metrics_text import samples
+from tests.support.metrics_text import exemplars, samples
 
 COUNTER = (
     '# HELP penstock_shed_total Refused.\n# TYPE penstock_shed_total counter\npenstock_shed_total{{reason="{}"}} {}\n'
@@ -31,7 +32,7 @@ def _gauge(name: str, value: float) -> str:
 def _of(*texts: str) -> Aggregate:
     aggregate = Aggregate()
     for place, text in enumerate(texts):
-        aggregate.take(str(place), text)
+        aggregate.take(str(place), read(text))
     return aggregate
 
 
@@ -40,7 +41,7 @@ def test_what_is_counted_is_summed() -> None:
     aggregate = _of(
         COUNTER.format("a", 2) + HISTOGRAM.format(1, 2, 0.5), COUNTER.format("a", 3) + HISTOGRAM.format(4, 4, 1)
     )
-    aggregate.take("2", COUNTER.format("b", 7))
+    aggregate.take("2", read(COUNTER.format("b", 7)))
     text = aggregate.render("012").decode()
     assert sample(text, "penstock_shed_total", reason="a") == 5
     assert sample(text, "penstock_shed_total", reason="b") == 7
@@ -69,7 +70,7 @@ def test_no_sum_falls_when_a_process_ends() -> None:
     """What it has counted stays, though its successor begins at 0; its gauges go with it."""
     aggregate = _of(COUNTER.format("a", 5) + _gauge("penstock_active_requests", 4), COUNTER.format("a", 1))
     aggregate.end("0")
-    aggregate.take("2", COUNTER.format("a", 0) + _gauge("penstock_active_requests", 1))
+    aggregate.take("2", read(COUNTER.format("a", 0) + _gauge("penstock_active_requests", 1)))
     text = aggregate.render("12").decode()
     assert sample(text, "penstock_shed_total", reason="a") == 6
     assert sample(text, "penstock_active_requests") == 1
@@ -94,3 +95,29 @@ def test_every_gauge_has_a_rule_that_is_known() -> None:
     """A misspelt rule would fail at the scrape."""
     assert {declared.name for declared in DECLARED if declared.kind == "gauge"} <= ACROSS.keys()
     assert set(ACROSS.values()) <= {"sum", "max", "min"}
+
+
+def test_what_is_configured_is_not_summed_beside_what_is_learned() -> None:
+    """Each worker has read the same figure of the config, and has learned what it can take itself."""
+    name = "penstock_capacity_requests_per_second"
+    told = f'# TYPE {name} gauge\n{name}{{source="configured"}} 200.0\n{name}{{source="learned"}} 70.5\n'
+    text = _of(told, told).render("01").decode()
+    assert sample(text, name, source="configured") == 200
+    assert sample(text, name, source="learned") == 141
+
+
+@pytest.mark.parametrize("order", ["01", "10"])
+def test_the_latest_exemplar_is_told(order: str) -> None:
+    """Whichever process was read first; in OpenMetrics, where exemplars are."""
+    told = """# HELP penstock_shed Refused.
+# TYPE penstock_shed counter
+penstock_shed_total{{reason="a # {{b}} 3"}} {0} # {{request_id="req_{0}"}} 1.0 {1}
+# EOF
+"""
+    texts = {"0": told.format(2, "1795000000.500"), "1": told.format(3, "1795000001.000")}
+    aggregate = Aggregate()
+    for process in order:
+        aggregate.take(process, read(texts[process]))
+    assert sample(aggregate.render("01").decode(), "penstock_shed_total", reason="a # {b} 3") == 5
+    (exemplar,) = exemplars(aggregate.render("01", Format.OPENMETRICS).decode()).values()
+    assert exemplar.labels == {"request_id": "req_3"}

@@ -1,5 +1,6 @@
 """Every metric is declared, documented and filled from the ledger's rows."""
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.config.load import load
 from penstock.core.usage import Usage
-from penstock.observe.metrics import DECLARED, OTHER, Histogram, Metrics
+from penstock.observe.counts import OTHER, Histogram
+from penstock.observe.exposition import Format
+from penstock.observe.metrics import DECLARED, Metrics
 from tests.support.kinds import KINDS
-from tests.support.ledger_rows import attempt_row, exchange_row, share_row
+from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
+from tests.support.metrics_text import exemplars
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
@@ -172,6 +176,33 @@ def test_what_budgets_avoided_and_told_is_counted(metrics: Metrics) -> None:
     assert not any(name == "penstock_saved_total" for name, _ in seen)
 
 
+def test_a_series_names_the_request_that_it_counted_last(metrics: Metrics) -> None:
+    """With its trace where it has one, in the bucket of its time, and when it ended; in OpenMetrics alone."""
+    row = exchange_row("req_1", model="sim-chat", outcome="provider_busy", overhead_s=0.003)
+    metrics.observe(row, [], [], "4bf92f3577b34da6a3ce929d0e0e4736")
+    metrics.observe(exchange_row("req_2", model="sim-chat", streamed=True, first_byte_s=0.2), [], [])
+    told = {
+        (name, *(value for label, value in labels if label in {"le", "outcome"})): exemplar
+        for (name, labels), exemplar in exemplars(metrics.render(Format.OPENMETRICS).decode()).items()
+    }
+    failed = told["penstock_requests_total", "provider_busy"]
+    assert failed.labels == {"request_id": "req_1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    slow = told["penstock_request_duration_seconds_bucket", "0.5"]
+    assert (slow.labels, slow.value, float(slow.timestamp or 0)) == ({"request_id": "req_2"}, 0.5, AT + 0.5)
+    assert told["penstock_overhead_seconds_bucket", "0.004"].labels["request_id"] == "req_1"
+    assert told["penstock_time_to_first_token_seconds_bucket", "0.25"].labels == {"request_id": "req_2"}
+    assert " # {" not in metrics.render().decode()
+
+
+async def test_a_scrape_tells_what_a_rendering_does(metrics: Metrics) -> None:
+    """Its pieces are whole lines, in order, and none is lost."""
+    metrics.observe(exchange_row("req_1", model="sim-chat"), [], [])
+    scraped = (await metrics.scrape(Format.OPENMETRICS)).decode()
+    ours = [text.partition("# HELP process_")[0] for text in (scraped, metrics.render(Format.OPENMETRICS).decode())]
+    assert ours[0] == ours[1]
+    assert scraped.endswith("# EOF\n")
+
+
 def test_the_process_shows_itself(metrics: Metrics) -> None:
     """Memory and CPU beside our own."""
     assert samples(metrics)["process_resident_memory_bytes", ()] > 1e6
@@ -179,10 +210,11 @@ def test_the_process_shows_itself(metrics: Metrics) -> None:
 
 @given(st.lists(st.floats(0, 1e4)))
 def test_a_histogram_counts_every_value_once(values: list[float]) -> None:
-    """Buckets are cumulative and end at the number of values."""
+    """In the first bucket whose bound it does not exceed."""
     histogram = Histogram((0.1, 1.0, 10.0))
     for value in values:
         histogram.observe(value)
+    buckets = histogram.buckets()
     expected = [sum(value <= bound for value in values) for bound in (0.1, 1.0, 10.0, float("inf"))]
-    assert [count for _, count in histogram.buckets()] == expected
-    assert histogram.total == pytest.approx(sum(values))
+    assert [*accumulate(buckets.counts)] == expected
+    assert buckets.total == pytest.approx(sum(values))
