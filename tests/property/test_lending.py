@@ -2,19 +2,21 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from penstock.background.lending import BEAT_S
+from penstock.background.lending import BEAT_S, PIECE, Terms
 from penstock.clock import LoopClock
-from penstock.core.budget import Budget, Payer
+from penstock.core.budget import Budget, Payer, Place
 from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
+from penstock.pipeline.treasury import Cost
+from penstock.ports import Lent, Posted, PostedQuery, Return, Want
 from penstock.stores.memory_rooms import MemoryRooms
 from tests.support.house import EPOCH
-from tests.support.lending_nodes import Attempt, Node, Town
+from tests.support.lending_nodes import Attempt, Node, Rows, Town
 
 ALL = Budget("all", "global", "tokens", 5_000, "month", ZoneInfo("Asia/Shanghai"))
 EACH = Budget("each", "user", "tokens", 600, "day", ZoneInfo("Asia/Shanghai"))
@@ -118,6 +120,97 @@ async def test_a_lease_that_is_ended_is_counted_by_whoever_is_left() -> None:
         await calling
         await asyncio.sleep(12.0)
         assert town.taken(ALL, "") == 60
+
+
+class Watching(MemoryRooms):
+    """Remembers how many accounts were spoken of at once."""
+
+    most = 0
+
+    async def ask(self, epoch: int, lease: str, wants: Sequence[Want]) -> Sequence[Lent]:
+        """Lend."""
+        self.most = max(self.most, len(wants))
+        return await super().ask(epoch, lease, wants)
+
+    async def give_back(self, epoch: int, lease: str, returns: Sequence[Return]) -> Sequence[int]:
+        """Also to renew."""
+        self.most = max(self.most, len(returns))
+        return await super().give_back(epoch, lease, returns)
+
+
+async def test_however_many_accounts_there_are_few_are_spoken_of_at_once() -> None:
+    """Fifteen hundred users, each with a budget: calls stay short, all that is idle goes back, all is heard of."""
+    users = [f"user-{number}" for number in range(1_500)]
+    async with town_of(0, EACH) as town:
+        town.rooms = rooms = Watching(town.clock.monotonic)
+        node, other = await town.node(), await town.node()
+        for user in users:
+            await node.spend(Payer(user=user), held=10, billed=7)
+        await asyncio.gather(*(other.spend(Payer(user=user), held=5, billed=5) for user in users[:50]))
+        await asyncio.sleep(60)
+        assert rooms.most <= PIECE
+        assert {town.taken(EACH, user) for user in users[:50]} == {12}
+        assert {town.taken(EACH, user) for user in users[50:]} == {7}
+        start = EACH.span(town.clock.now()).start
+        heard = {node.lending.standing(Place(EACH.id, user, start)).elsewhere for user in users[:50]}
+        assert heard == {5}
+
+
+async def test_a_part_grows_before_it_is_used_up() -> None:
+    """One after the other spends ten of a slice of a hundred: only the first waits for what is lent."""
+    async with town_of(2, Budget("all", "global", "tokens", 10_000, "month", ZoneInfo("UTC"))) as town:
+        node, waited = town.nodes[0], 0
+        for number in range(200):
+            began = town.clock.monotonic()
+            await node.treasury.hold(f"a{number}", Payer(), Cost(0, 10), 1.0)
+            waited += town.clock.monotonic() > began
+            await asyncio.sleep(0.003)
+            node.treasury.settle(f"a{number}", Payer(), town.clock.now(), Cost(0, 10))
+        assert waited == 1
+
+
+async def test_who_asks_ahead_for_what_is_not_there_asks_once_in_a_beat() -> None:
+    """Near the end of a budget less is lent than was asked for: that is no reason to ask with each request."""
+    async with town_of(0, Budget("all", "global", "tokens", 1_000, "month", ZoneInfo("UTC"))) as town:
+        town.rooms = rooms = Refusing(town.clock.monotonic)
+        node = await town.node()
+        node.lending.terms = Terms(slice=0.5)
+        for _ in range(90):
+            await node.spend(Payer(), held=10, billed=10)
+        assert rooms.asked == 1
+
+
+class Refusing(MemoryRooms):
+    """Counts who asks for what is not needed yet."""
+
+    asked = 0
+
+    async def ask(self, epoch: int, lease: str, wants: Sequence[Want]) -> Sequence[Lent]:
+        """Lend."""
+        self.asked += any(want.want and not want.least for want in wants)
+        return await super().ask(epoch, lease, wants)
+
+
+class SlowRows(Rows):
+    """Takes eight seconds to add up."""
+
+    async def base(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
+        """Longer than a lease lives unrenewed."""
+        await asyncio.sleep(8.0)
+        return await super().base(queries)
+
+
+async def test_a_lease_is_renewed_while_accounts_are_counted() -> None:
+    """However long that takes: it is not silent meanwhile, and the accounts are there in the end."""
+    soft = Budget("soft", "global", "tokens", 100, "month", ZoneInfo("UTC"), hard=False)
+    async with town_of(0, soft) as town:
+        town.rows = SlowRows(town.clock.now)
+        node, _ = await town.node(), await town.node()
+        lease = node.lending.lease
+        await node.spend(Payer(), held=10, billed=7)
+        await asyncio.sleep(15)
+        assert (node.lending.lease, town.rows.ended) == (lease, set())
+        assert town.taken(soft, "") == 7
 
 
 async def test_what_was_opened_while_nobody_could_ask_is_counted_though_it_comes_late() -> None:

@@ -47,9 +47,9 @@ class InRedis(RoomsMachine):
     names: ClassVar[Iterator[int]] = count()
 
     def begin_with(self) -> None:
-        """A prefix of its own."""
+        """A prefix of its own; what can be said in pieces is."""
         self.bridge, link = self.shared
-        self.rooms = RedisRooms(link, f"p{next(self.names)}")
+        self.rooms = RedisRooms(link, f"p{next(self.names)}", at_once=1)
 
 
 class Losing(InRedis):

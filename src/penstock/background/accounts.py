@@ -4,7 +4,9 @@ An account is set before anything is lent of it, so whatever is booked on it in 
 first who asks for a window sets all that was spent in it before; what is not known after that has nothing on it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import inf
 from typing import Final
 
@@ -17,6 +19,8 @@ SET: Final = "\0"
 """The value of an account that says: all others of this budget and window are set."""
 LINGER_S: Final = 24 * 3600.0
 """Accounts are kept so long after their window."""
+AT_ONCE: Final = 50
+"""Accounts are set: each is a call, and they share the way."""
 TRIES: Final = 5
 """Leases end while it is counted what they spent."""
 
@@ -48,12 +52,14 @@ class Accounts:
         self._leases = leases
         self._clock = clock
         self._known: set[tuple[int, Place]] = set()
+        self._making = asyncio.Lock()
 
     async def make(self, epoch: int, lease: int, unknown: Sequence[Place]) -> None:
         """Make these accounts, and all others of their windows. Raises SharedUnavailable, LeaseEnded, StoreError."""
-        for budget in self.budgets():
-            for start in {place.start for place in unknown if place.budget == budget.id}:
-                await self._set_window(epoch, lease, budget, budget.span(start))
+        async with self._making:  # who comes second finds what the first has made
+            for budget in self.budgets():
+                for start in {place.start for place in unknown if place.budget == budget.id}:
+                    await self._set_window(epoch, lease, budget, budget.span(start))
         for place in unknown:
             await self._rooms.set_account(epoch, place, 0, {}, self._forget_in_s(place))
 
@@ -68,10 +74,14 @@ class Accounts:
             for row in rows
         }
 
-    def is_over(self, place: Place) -> bool:
-        """Whether nobody can spend in its window any more."""
-        budget = self._budget(place)
-        return budget is None or budget.span(place.start).end < self._clock.now() - STEPS_S
+    def over(self, places: Iterable[Place]) -> list[Place]:
+        """Those in whose windows nobody can spend any more."""
+        is_over = lru_cache(self._is_over)
+        return [place for place in places if is_over(place.budget, place.start)]
+
+    def _is_over(self, id_: str, start: float) -> bool:
+        budget = self._budget(id_)
+        return budget is None or budget.span(start).end < self._clock.now() - STEPS_S
 
     async def _set_window(self, epoch: int, lease: int, budget: Budget, span: Span) -> None:
         mark = Place(budget.id, SET, span.start)
@@ -110,10 +120,15 @@ class Accounts:
         return {lease: (await self._leases.spent(lease, query))[0] for lease in leases}
 
     async def _set_all(self, epoch: int, budget: Budget, span: Span, counted: _Counted) -> bool:
-        for value, amount in counted.base.items():
-            place = Place(budget.id, value, span.start)
+        async def set_one(value: str, base: int) -> bool:
             parts = counted.parts.get(value, {})
-            if not await self._rooms.set_account(epoch, place, amount, parts, self._forget_in_s(place)):
+            place = Place(budget.id, value, span.start)
+            return await self._rooms.set_account(epoch, place, base, parts, forget_in_s)
+
+        forget_in_s = self._forget_in_s(Place(budget.id, SET, span.start))
+        bases = list(counted.base.items())
+        for first in range(0, len(bases), AT_ONCE):
+            if not all(await asyncio.gather(*(set_one(*each) for each in bases[first : first + AT_ONCE]))):
                 return False
         return True
 
@@ -124,12 +139,12 @@ class Accounts:
             """It is counted for good already."""
 
     def _forget_in_s(self, place: Place) -> float:
-        budget = self._budget(place)
+        budget = self._budget(place.budget)
         end = FOREVER if budget is None else budget.span(place.start).end
         return inf if end == FOREVER else max(0.0, end - self._clock.now()) + LINGER_S
 
-    def _budget(self, place: Place) -> Budget | None:
-        return next((each for each in self.budgets() if each.id == place.budget), None)
+    def _budget(self, id_: str) -> Budget | None:
+        return next((each for each in self.budgets() if each.id == id_), None)
 
 
 def _in_unit(budget: Budget, row: Posted) -> int:

@@ -10,7 +10,7 @@ Fails closed: while nobody lends, what was lent before may be spent and nothing 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import Final, NamedTuple, Protocol
 
@@ -24,6 +24,11 @@ from penstock.ports import LEASE_S, Clock, Epoch, Fence, Leases, Lent, Posted, P
 log = logging.getLogger(__name__)
 
 BEAT_S: Final = 1.0
+PIECE: Final = 100
+"""So many accounts are spoken of in one call, which is some milliseconds of Redis."""
+PIECES: Final = 10
+"""So many calls are made in a beat to give back, and about as many to hear; with more accounts they take turns."""
+MOST: Final = PIECE * PIECES
 UNFENCED_S: Final = LEASE_S / 2
 """So long after its lease was renewed last a node that cannot be fenced may spend what it was lent."""
 TRIES: Final = 5
@@ -93,7 +98,13 @@ class Lending:
         self._epoch = 0
         self._renewed_at = -inf
         self._parts = Parts()
-        self._short: frozenset[Place] = frozenset()
+        self._restless: dict[Place, None] = {}
+        """Accounts with something to say: spent, or lent and idle; who waits longest is first."""
+        self._silent: list[int] = []
+        """Other leases, as of the last beat."""
+        self._spoken: list[Place] = []
+        """Of which accounts was spoken in the last beat: they are heard first."""
+        self._looking: asyncio.Task[None] | None = None
         self._accounts = Accounts(rooms, leases, clock)
         self._books: Books | None = None
         self._asking: dict[tuple[Place, ...], _Asking] = {}
@@ -137,7 +148,8 @@ class Lending:
             epoch, lease = await self._enter()
             self._epoch, self._renewed_at = epoch, self._clock.monotonic()
             self._parts.clear()
-            self._short = frozenset()
+            self._restless.clear()
+            self._silent.clear()
             before, self.lease = self.lease, lease
             self._fence.lease = lease
             if self._books is not None and before:
@@ -179,6 +191,8 @@ class Lending:
 
     async def close(self) -> None:
         """End the lease: what is left of it can be lent to others at once. Raises SharedUnavailable, StoreError."""
+        if self._looking is not None:
+            self._looking.cancel()
         if self.lease:
             await self._fence.settled()  # what waits on this machine is not in what its rows say
             await self._leases.end(self.lease)
@@ -195,7 +209,7 @@ class Lending:
 
     def places(self) -> Iterable[Place]:
         """Of which accounts it has heard."""
-        return [place for place, _ in self._parts]
+        return self._parts.places()
 
     @property
     def _trusted(self) -> bool:
@@ -229,6 +243,27 @@ class Lending:
         """The same, without waiting."""
         task = asyncio.ensure_future(self.provide(claims, payer))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def restock(self, claims: Sequence[Claim]) -> None:
+        """Ask for the next slice, without waiting, where most of the last is used."""
+        low = [claim for claim in claims if claim.hard and self._ahead(claim.place)]
+        if low:
+            for claim in low:
+                self._parts.of(claim.place).is_asked = True
+            task = asyncio.ensure_future(self._ask_ahead([claim.place for claim in low]))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _ahead(self, place: Place) -> int:
+        return self._parts.of(place).ahead(self._used(place))
+
+    async def _ask_ahead(self, places: Sequence[Place]) -> None:
+        """Nobody is refused for what is not there: the next who lacks it asks again. Raises StoreError."""
+        async with self._speaking:
+            await self._hear_of([Want(place, self._limit(place), self._slice_left(place), 0) for place in places])
+
+    def _slice_left(self, place: Place) -> int:
+        part = self._parts.of(place)
+        return max(0, part.slice - (part.lent - self._used(place)))
 
     async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
         """What is settled or held under this lease."""
@@ -265,8 +300,9 @@ class Lending:
     def _want(self, claim: Claim, more: int) -> Want:
         """``more``: what others of this node ask for with it."""
         part, limit = self._parts.of(claim.place), self._limit(claim.place)
+        part.slice = int(self.terms.slice * limit)
         least = max(0, self._used(claim.place) + claim.amount - part.lent)
-        return Want(claim.place, limit, least + more + int(self.terms.slice * limit) if least else 0, least)
+        return Want(claim.place, limit, least + more + part.slice if least else 0, least)
 
     def _limit(self, place: Place) -> int:
         """All that may be spent of it, now: what a claim says of it was true when it was made."""
@@ -280,7 +316,11 @@ class Lending:
         grown = False
         for want, each in zip(wants, lent, strict=True):
             part = self._parts.of(want.place)
-            grown |= each.part > part.lent
+            if each.part > part.lent:
+                grown = True
+                self._restless[want.place] = None
+            if each.lent and each.lent >= want.want:
+                part.is_asked = False
             part.lent, part.extra = each.part, 0
             part.elsewhere = each.spent - part.told
         if grown and self._books is not None:
@@ -305,20 +345,28 @@ class Lending:
     # --- every second
 
     async def beat(self) -> None:
-        """Renew the lease, give back what is idle, hear how all stand, and end those that are silent."""
+        """Renew the lease and give back what is idle; then look after the rest.
+
+        That may take long, where many accounts are made or a large lease is counted: it goes on behind then, so that
+        the next renewal is in time.
+        """
+        await self._under_lease(self._renew)
+        looking = self._looking = self._looking or asyncio.ensure_future(self._under_lease(self._look))
+        try:
+            await asyncio.wait([looking], timeout=BEAT_S / 2)
+        except asyncio.CancelledError:
+            looking.cancel()
+            raise
+        if looking.done():
+            self._looking = None
+            looking.result()
+
+    async def _under_lease(self, job: Callable[[], Awaitable[None]]) -> None:
         epoch, lease = self._epoch, self.lease
         try:
-            silent = await self._renew()
-            await self._listen()
-            for former in map(int, silent):
-                await self._leases.end(former)
-                self._accounts.unsettled.add(former)
-                await self._count(former, final=False)
-            await self._settle()
-            self._look_for_late()
+            await job()
         except (EpochLost, LeaseEnded) as error:
             await self._after(error, epoch, lease)
-        self._parts.forget([place for place in self.places() if self._accounts.is_over(place)])
 
     def _look_for_late(self) -> None:
         """What was opened under a lease that had been counted for good is in no count: all is counted anew.
@@ -333,41 +381,67 @@ class Lending:
         if self._lost == self._epoch:
             raise EpochLost(self._epoch)
 
-    async def _renew(self) -> Sequence[str]:
-        """Which leases are silent."""
+    async def _renew(self) -> None:
+        """Renew; then give back, first where somebody is short, as much as one beat may speak of."""
         async with self._speaking:
-            returns = [self._return(place) for place in self._known()]
             began = self._clock.monotonic()
-            beat = await self._rooms.renew(self._epoch, str(self.lease), returns)
+            beat = await self._rooms.renew(self._epoch, str(self.lease), ())
             self._renewed_at = began
-            self._short = frozenset(beat.short)
             self._accounts.unsettled.update(map(int, beat.ended))  # also those of nodes that are gone since
-            for told, part in zip(returns, beat.parts, strict=True):
-                self._parts.of(told.place).lent = part
-        return beat.silent
+            self._silent = list(map(int, beat.silent))
+        if self._books is not None:
+            self._restless.update(dict.fromkeys(self._books.bank.changed()))
+        short, self._spoken = frozenset(beat.short), []
+        for piece in _pieces([*beat.short, *(place for place in self._restless if place not in short)][:MOST]):
+            await self._give_back(piece, short)
+            self._spoken += piece
 
-    def _known(self) -> list[Place]:
-        """Every account that something is booked on, or lent of."""
-        booked = () if self._books is None else self._books.bank.accounts()
-        return list(dict.fromkeys([*booked, *self.places()]))
+    async def _give_back(self, places: Sequence[Place], short: frozenset[Place]) -> None:
+        """What was spent, and what is idle. Where that is not heard it is said again."""
+        async with self._speaking:
+            returns = [self._return(place, short=place in short) for place in places]
+            parts = await self._rooms.give_back(self._epoch, str(self.lease), returns)
+            for place, lent in zip(places, parts, strict=True):
+                self._parts.of(place).lent = lent
+                self._restless.pop(place, None)
+                if lent > self._used(place):
+                    self._restless[place] = None
 
-    def _return(self, place: Place) -> Return:
+    def _return(self, place: Place, *, short: bool) -> Return:
         account = Bank().account(place) if self._books is None else self._books.bank.account(place)
         part = self._parts.of(place)
-        back = part.beat(account.posted, account.used, short=place in self._short)
+        back = part.beat(account.posted, account.used, short=short)
         part.lent -= back  # from now on it is not ours to spend, whatever becomes of the answer
         return Return(place, back, account.posted)
 
-    async def _listen(self) -> None:
-        """How others stand with the accounts that we know; what we spent of one that nobody made yet is in there."""
+    async def _look(self) -> None:
+        """Hear how others stand, end leases that are silent, count those that are settled, forget what is over."""
+        turn = self._parts.turn(max(MOST // 2, MOST - len(self._spoken)))
+        turn = list(dict.fromkeys([*self._spoken, *turn]))
+        for piece in _pieces(turn):
+            await self._listen(piece)
+        for former in self._silent:
+            await self._leases.end(former)
+            self._accounts.unsettled.add(former)
+            await self._count(former, final=False)
+        await self._settle()
+        self._parts.forget(self._accounts.over(turn))
+        self._look_for_late()
+
+    async def _listen(self, places: Sequence[Place]) -> None:
+        """How others stand with these accounts; what we spent of one that nobody made yet is in there."""
+        epoch, lease = self._epoch, self.lease
         async with self._speaking:
-            wants = [Want(place, 0, 0, 0) for place in self._known()]
-            lent = await self._rooms.ask(self._epoch, str(self.lease), wants) if wants else ()
-            known = [(want, each) for want, each in zip(wants, lent, strict=True) if each.known]
-            self._hear([want for want, _ in known], [each for _, each in known])
-        unknown = [want.place for want, each in zip(wants, lent, strict=True) if not each.known]
+            unknown = await self._hear_of([Want(place, 0, 0, 0) for place in places])
         if unknown:
-            await self._accounts.make(self._epoch, self.lease, unknown)
+            await self._accounts.make(epoch, lease, unknown)
+
+    async def _hear_of(self, wants: Sequence[Want]) -> Sequence[Place]:
+        """Ask, and hear of those that are known; the others."""
+        lent = await self._rooms.ask(self._epoch, str(self.lease), wants)
+        known = [(want, each) for want, each in zip(wants, lent, strict=True) if each.known]
+        self._hear([want for want, _ in known], [each for _, each in known])
+        return [want.place for want, each in zip(wants, lent, strict=True) if not each.known]
 
     async def _settle(self) -> None:
         """What has ended and holds nothing any more is counted for good."""
@@ -402,6 +476,11 @@ class _Asking:
         """One more lacks that; who comes after it was asked asks again."""
         for claim in claims:
             self.more[claim.place] += claim.amount
+
+
+def _pieces(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    """Each is spoken of in one call."""
+    return (places[start : start + PIECE] for start in range(0, len(places), PIECE))
 
 
 def _server_of(epoch: Epoch) -> str:

@@ -66,6 +66,7 @@ class Bank:
     def __init__(self) -> None:
         self._accounts: dict[Place, Account] = {}
         self._holds: dict[str, dict[Place, int]] = {}
+        self._changed: dict[Place, None] = {}
 
     # --- questions
 
@@ -93,6 +94,11 @@ class Bank:
             if worst[1] is None:
                 worst = Fit.LATER, claim
         return worst
+
+    def changed(self) -> Iterable[Place]:
+        """The accounts that something was booked on since this was asked last, in order; some may be forgotten."""
+        changed, self._changed = self._changed, {}
+        return changed
 
     # --- changes
 
@@ -145,6 +151,7 @@ class Bank:
                 continue
             if place not in held:
                 del self._accounts[place]
+                self._changed.pop(place, None)
             elif before is None:
                 self._accounts[place].posted = 0
 
@@ -152,4 +159,5 @@ class Bank:
         account = self._accounts.get(place)
         if account is None:
             account = self._accounts[place] = Account()
+        self._changed[place] = None
         return account

@@ -4,7 +4,8 @@ A part is all that the node may have posted and pending of an account, since its
 goes back: all where somebody is short, else all but what the pace of the last beats needs until the next ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import islice
 from typing import Final, NamedTuple
 
 from penstock.core.budget import Place
@@ -13,6 +14,8 @@ KEPT_BEATS: Final = 3.0
 """What so many beats may need stays."""
 FADING: Final = 0.5
 """Of the pace that was known, per beat."""
+LOW: Final = 4
+"""More is asked for when one part in so many of a slice is left."""
 
 
 class Standing(NamedTuple):
@@ -27,7 +30,7 @@ class Standing(NamedTuple):
 class Part:
     """Of one account."""
 
-    __slots__ = ("elsewhere", "extra", "lent", "pace", "told")
+    __slots__ = ("elsewhere", "extra", "is_asked", "lent", "pace", "slice", "told")
 
     def __init__(self) -> None:
         self.lent = 0
@@ -39,17 +42,27 @@ class Part:
         """What we said that we spent of it."""
         self.pace = 0.0
         """Spent per beat."""
+        self.slice = 0
+        """What is lent beyond what is needed at once."""
+        self.is_asked = False
+        """More was asked for before it is needed, since the last beat."""
 
     @property
     def most(self) -> int:
         """What may be posted and pending of it here."""
         return self.lent + self.extra
 
+    def ahead(self, used: int) -> int:
+        """How much to ask for before it is needed; 0 = enough is left, or it was asked for since the last beat."""
+        left = self.lent - used
+        return self.slice - left if left * LOW < self.slice and not self.is_asked else 0
+
     def beat(self, posted: int, used: int, *, short: bool) -> int:
         """How much goes back, now that so much is posted, and used with what is pending; once per beat."""
         spent = max(0, posted - self.told)
         self.pace = max(float(spent), FADING * self.pace)
         self.told = posted
+        self.is_asked = False
         kept = used if short or self.pace < 1 else used + int(KEPT_BEATS * self.pace)
         return max(0, self.lent - kept)
 
@@ -60,8 +73,16 @@ class Parts:
     def __init__(self) -> None:
         self._parts: dict[Place, Part] = {}
 
-    def __iter__(self) -> Iterator[tuple[Place, Part]]:
-        return iter(list(self._parts.items()))
+    def places(self) -> Iterable[Place]:
+        """Which there are."""
+        return list(self._parts)
+
+    def turn(self, most: int) -> list[Place]:
+        """So many of them, others each time: those whose turn was longest ago."""
+        places = list(islice(self._parts, most))
+        for place in places:
+            self._parts[place] = self._parts.pop(place)
+        return places
 
     def of(self, place: Place) -> Part:
         """Of one, nothing where it was never asked for."""
@@ -77,4 +98,4 @@ class Parts:
     def forget(self, places: Iterable[Place]) -> None:
         """Their windows are over."""
         for place in places:
-            del self._parts[place]
+            self._parts.pop(place, None)

@@ -93,6 +93,10 @@ class Lender(Protocol):
         """The same, without waiting for it."""
         ...
 
+    def restock(self, claims: Sequence[Claim]) -> None:
+        """These are held: ask for more before it is needed, where little is left."""
+        ...
+
     async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
         """What this node spent under its lease and holds, as ``Ledger.posted``."""
         ...
@@ -368,7 +372,7 @@ class Treasury:
             if fit is Fit.NEVER and blocking is not None:
                 raise self._over(blocking)
             if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
-                self.bank.hold(attempt_id, claims)
+                self._take(attempt_id, claims)
                 return at
             if fit is Fit.LATER and lent and self._clock.monotonic() < until:
                 continue  # who asked with this one was served first: there may be more
@@ -383,6 +387,11 @@ class Treasury:
                 if attempt_id not in self._former:
                     return at
                 self._former.discard(attempt_id)  # its lease ended while its turn came
+
+    def _take(self, attempt_id: str, claims: Sequence[Claim]) -> None:
+        self.bank.hold(attempt_id, claims)
+        if self._lender is not None:
+            self._lender.restock(claims)
 
     async def _measured(self, payer: Payer, cost: Cost, at: float) -> _Measured:
         """Against what there is; where that does not hold it, against what is lent then. Raises SharedUnavailable."""

@@ -31,6 +31,9 @@ from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 
+AT_ONCE: Final = 200
+"""Accounts of a lease that has ended: each call is some milliseconds of Redis."""
+
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Place).decode
 
@@ -38,9 +41,10 @@ _decode: Final = msgspec.json.Decoder(Place).decode
 class RedisRooms:
     """The port Rooms. For one loop."""
 
-    def __init__(self, link: RedisLink, prefix: str = "penstock") -> None:
+    def __init__(self, link: RedisLink, prefix: str = "penstock", at_once: int = AT_ONCE) -> None:
         """``prefix``: tells several gateways in one Redis apart."""
         self._link = link
+        self._at_once = at_once
         self._all = f"{{{prefix}:money}}:".encode()
         self._seen: tuple[int, int] = (0, 0)
         names = ("begin", "enter", "lend", "beat", "account", "lease")
@@ -96,11 +100,33 @@ class RedisRooms:
         return bool(is_set)
 
     async def set_lease(self, epoch: int, lease: str, spent: Mapping[Place, int], *, final: bool) -> None:
-        """What it has is what it spent; for good, if it is final."""
+        """What it has is what it spent; for good, if it is final.
+
+        From the first step on nothing is lent under it. Who is ended in between leaves some of it taken as it was, till
+        it is said again.
+        """
+        await self._set_some(epoch, lease, (), final=False)
+        amounts = {_name(place): amount for place, amount in spent.items()}
+        names = await self._names_of(epoch, lease)
+        for start in range(0, len(names), self._at_once):
+            words = [(name, amounts.get(name, 0)) for name in names[start : start + self._at_once]]
+            await self._set_some(epoch, lease, words, final=final)
+        if final:
+            await self._set_some(epoch, lease, (), final=True)
+
+    async def _set_some(self, epoch: int, lease: str, words: Iterable[tuple[Word, ...]], *, final: bool) -> None:
         keys = self._keys(epoch, "leases", "final", f"of:{lease}", "ended")
         (beginning,) = self._accounts(epoch, [b""])
-        words = _flat((_name(place), amount) for place, amount in spent.items())
-        self._note(epoch, int(await self._run("lease", epoch, keys, lease, int(final), beginning, *words)))
+        self._note(epoch, int(await self._run("lease", epoch, keys, lease, int(final), beginning, *_flat(words))))
+
+    async def _names_of(self, epoch: int, lease: str) -> Sequence[bytes]:
+        """Of which accounts a lease has a part."""
+        (key,), cursor, names = self._keys(epoch, f"of:{lease}"), b"0", dict[bytes, None]()
+        while True:
+            cursor, some = await self._link.call(key, "SSCAN", key, cursor, "COUNT", self._at_once)
+            names.update(dict.fromkeys(some))
+            if cursor == b"0":
+                return list(names)
 
     # --- scripts
 
