@@ -34,11 +34,13 @@ wrk.headers["Authorization"] = "Bearer none"
 _SAME = "wrk.body = [==[{body}]==]\n"
 _UNIQUE = """\
 local n = {first}
+local span = {span}
 local before = [==[{before}]==]
 local after = [==[{after}]==]
 request = function()
   n = n + 1
-  return wrk.format(nil, nil, nil, before .. string.format("%d", n) .. after)
+  local number = span > 0 and n % span or n
+  return wrk.format(nil, nil, nil, before .. string.format("%d", number) .. after)
 end
 """
 _DONE = """\
@@ -53,19 +55,22 @@ end
 """
 
 
-def script(body: str, first: int) -> str:
-    """The Lua script that sends ``body``, numbered from ``first`` on where it has a place for a number."""
+def script(body: str, first: int, span: int = 0) -> str:
+    """The Lua script that sends ``body``, numbered from ``first`` on where it has a place for a number.
+
+    ``span``: how many numbers there are, to be sent again and again; 0 = no number comes twice.
+    """
     if NUMBER not in body:
         return _HEAD + _SAME.format(body=body) + _DONE
     before, after = body.split(NUMBER)
-    return _HEAD + _UNIQUE.format(first=first, before=before, after=after) + _DONE
+    return _HEAD + _UNIQUE.format(first=first, span=span, before=before, after=after) + _DONE
 
 
-def run(url: str, body: str, *, connections: int, secs: float) -> Load:
-    """Load ``url`` for whole seconds. Raises RuntimeError when wrk says no figures."""
-    first = time.time_ns() % 10**15
+def run(url: str, body: str, *, connections: int, secs: float, span: int = 0) -> Load:
+    """Load ``url`` for whole seconds. ``span``: as ``script`` has it. Raises RuntimeError when wrk says no figures."""
+    first = 0 if span else time.time_ns() % 10**15
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
-        lua.write(script(body, first))
+        lua.write(script(body, first, span))
         lua.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(secs))}s", "--timeout", "20s"]
         text = processes.output(

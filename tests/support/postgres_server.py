@@ -79,6 +79,12 @@ class PostgresServer:
         """Whether it was started, and not killed since."""
         return self._process is not None
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children serve."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self, *settings: str) -> None:
         """Serve; return when it does."""
         options = [each for setting in (*_SETTINGS, f"port={self.port}", *settings) for each in ("-c", setting)]

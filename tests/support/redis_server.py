@@ -53,6 +53,12 @@ class RedisServer:
             self._command += ["--requirepass", password]
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     # --- life and death
 
     def start(self) -> None:

@@ -33,8 +33,9 @@ def test_a_long_body_is_long() -> None:
 
 
 def test_a_script_numbers_what_has_a_number() -> None:
-    """Requests of ``uniq`` differ, requests of ``hit`` do not."""
-    assert "local n = 41\n" in wrk.script(CASES["uniq"].body, 41)
+    """Requests of ``uniq`` differ, unless there are so many numbers only; requests of ``hit`` do not."""
+    assert "local n = 41\nlocal span = 0\n" in wrk.script(CASES["uniq"].body, 41)
+    assert "local span = 2000\n" in wrk.script(CASES["uniq"].body, 41, 2000)
     assert NUMBER not in wrk.script(CASES["uniq"].body, 41)
     assert "wrk.body = " in wrk.script(CASES["hit"].body, 41)
 
