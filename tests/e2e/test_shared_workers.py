@@ -23,7 +23,7 @@ from tests.support.postgres_server import shared_server
 from tests.support.upstream import Upstream
 from tests.support.workers_house import House, shared_house
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 OUTPUT = 10
 COST = OUTPUT * 100_000 + 5
