@@ -6,8 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
-# As many tests beside each other as there are cores, file by file; ARGS=-n0 runs them one by one, as --pdb needs it.
-BESIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Tests beside each other, file by file (tests/conftest.py: how many); ARGS=-n0 runs them one by one, as --pdb needs it.
+BESIDE := -n auto --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" $(UPGRADE) pyproject.toml --extra scale --group build

@@ -114,6 +114,12 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 TURNS = pytest.StashKey[Turns]()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, for many tests wait for other processes; few, for all of them start servers."""
+    return min(4, len(os.sched_getaffinity(0)) + 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A worker takes turns with the others of its run. Nothing that is collected is garbage: nobody need look."""
     gc.disable()
