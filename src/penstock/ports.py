@@ -765,6 +765,8 @@ class Stores:
     leader: Leader | None = None
     spooled_bytes: Callable[[], int] | None = None
     """How much of the ledger waits on this machine's disk for its server."""
+    unwritten_since: Callable[[], float | None] = lambda: None
+    """When the oldest row of the ledger was appended that is not in the store, epoch seconds; None = all are."""
     signals: Signals | None = None
     refresh: Callable[[], Awaitable[Sequence[Purge]]] | None = None
     """Await it each second, and when ``purges`` or ``*`` is signalled: forgets what other nodes purged.

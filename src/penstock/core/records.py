@@ -6,6 +6,7 @@ served ``exchange_id`` for ``amount_nano``: the shares of an attempt sum to its 
 why the exchange paid that little (``direct``: it paid its baseline's price itself; ``routing``: another's).
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -119,3 +120,14 @@ class ExchangeRow(msgspec.Struct, kw_only=True, gc=False):
 
 LedgerRow = ExchangeRow | AttemptRow | ShareRow
 """Anything the ledger appends."""
+
+
+def noted_at(rows: Iterable[LedgerRow]) -> float | None:
+    """When rows that belong together were appended, as they tell themselves, epoch seconds; None = they do not."""
+    return max((at for at in map(_noted_at, rows) if at is not None), default=None)
+
+
+def _noted_at(row: LedgerRow) -> float | None:
+    if isinstance(row, ExchangeRow):
+        return row.at + row.duration_s
+    return row.ended_at if isinstance(row, AttemptRow) else None

@@ -286,6 +286,7 @@ async def _open_sqlite(wanted: Wanted) -> Stores:
         close=close,
         description=str(path),
         lock=lock,
+        unwritten_since=lambda: ledger.unwritten_since,
     )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, groupby
 from typing import Final
 
-from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow, noted_at
 from penstock.errors import LeaseEnded, StoreError, StoreUnreachable
 from penstock.ports import Posted, PostedQuery
 from penstock.stores.postgres import Connection, Postgres
@@ -101,6 +101,12 @@ class PostgresLedger:
     def spooled_bytes(self) -> int:
         """How much waits on this machine's disk for the server."""
         return self._spool.waits
+
+    @property
+    def unwritten_since(self) -> float | None:
+        """When the oldest row was appended that is not in the server, epoch seconds; None = all are."""
+        waiting = [noted_at(waiting[0].rows) for waiting in (self._writing, self._waiting) if waiting]
+        return min((at for at in (*waiting, self._spool.oldest_at) if at is not None), default=None)
 
     def append(self, rows: Iterable[LedgerRow]) -> None:
         """Take rows that belong together: written in one transaction, after those of every earlier call."""

@@ -131,6 +131,7 @@ class _Node:
             refresh=self.refresh,
             last_end=self._backing.last_end,
             spooled_bytes=lambda: self._ledger.spooled_bytes,
+            unwritten_since=lambda: self._ledger.unwritten_since,
         )
 
     async def refresh(self) -> Sequence[Purge]:

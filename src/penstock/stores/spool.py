@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow, noted_at
 from penstock.errors import StoreError
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,12 @@ class Spool:
         return sum(file.unread for file in (*self._left, *([self._own] if self._own else [])))
 
     @property
+    def oldest_at(self) -> float | None:
+        """When the oldest of it was appended, as far as was read, epoch seconds; None = nothing waits."""
+        files = (*self._left, *([self._own] if self._own else []))
+        return min((file.oldest_at for file in files if file.unread and file.oldest_at is not None), default=None)
+
+    @property
     def is_writable(self) -> bool:
         """Whether files could be made there, as far as permissions tell."""
         there = next(each for each in (self._directory, *self._directory.parents) if each.exists())
@@ -83,9 +89,10 @@ class Spool:
 
     async def append(self, records: Iterable[Record]) -> None:
         """Durable when it returns. Raises StoreError; then none of them counts."""
-        written = b"".join(map(_encoded, records))
+        kept = list(records)
+        written, at = b"".join(map(_encoded, kept)), noted_at(kept[0].rows) if kept else None
         async with self._turn:
-            await asyncio.to_thread(self._append, written)
+            await asyncio.to_thread(self._append, written, at)
 
     async def adopt(self) -> int:
         """Take over what dead processes left; how many bytes wait."""
@@ -113,13 +120,13 @@ class Spool:
 
     # --- in threads
 
-    def _append(self, written: bytes) -> None:
+    def _append(self, written: bytes, at: float | None) -> None:
         if self.waits + len(written) > self._max_bytes:
             raise StoreError(f"the spool in {self._directory} is full ({self._max_bytes} bytes)")
         try:
             if self._own is None:
                 self._own = _File.make(self._directory, self._name)
-            self._own.append(written)
+            self._own.append(written, at)
         except OSError as error:
             raise StoreError(
                 f"the spool in {self._directory} cannot be written: {error}", detail=repr(error)
@@ -165,6 +172,8 @@ class _File:
         self.path = path
         self._file = file
         self.begin = 0
+        self.oldest_at: float | None = None
+        """When the record at ``begin`` was appended, where that is known."""
         self.end = os.fstat(file).st_size
 
     @classmethod
@@ -197,7 +206,10 @@ class _File:
     def unread(self) -> int:
         return self.end - self.begin
 
-    def append(self, written: bytes) -> None:
+    def append(self, written: bytes, at: float | None) -> None:
+        """``at``: when the first of it was noted."""
+        if not self.unread:
+            self.oldest_at = at
         try:
             done = 0
             while done < len(written):
@@ -219,6 +231,7 @@ class _File:
                 break
             records.append(record)
             place = after
+        self.oldest_at = noted_at(records[0].rows) if records else None
         return records, place
 
     def _record(self, place: int) -> tuple[Record | None, int]:

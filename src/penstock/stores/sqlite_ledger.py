@@ -12,10 +12,11 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Final
 
-from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow, noted_at
 from penstock.errors import StoreError
 from penstock.ports import Posted, PostedQuery
 from penstock.stores.sqlite import savepoint, transaction
@@ -75,6 +76,14 @@ class SqliteLedger:
     def healthy(self) -> bool:
         """False from the first failed write to the next that succeeds."""
         return self._healthy
+
+    @property
+    def unwritten_since(self) -> float | None:
+        """When the oldest row that waits was appended, epoch seconds; None = none waits."""
+        for waiting in (self._writing, self._waiting):
+            with suppress(IndexError):  # the writer's thread takes them meanwhile
+                return noted_at(waiting[0])
+        return None
 
     def append(self, rows: Iterable[LedgerRow]) -> None:
         """Take rows that belong together: written in one transaction, after those of every earlier call."""

@@ -66,6 +66,7 @@ async def test_rows_wait_on_the_disk_while_the_server_is_away(url: str, tmp_path
         assert one.ledger.spooled_bytes > 0
         assert one.stores.spooled_bytes is not None
         assert one.stores.spooled_bytes() == one.ledger.spooled_bytes
+        assert one.stores.unwritten_since() is not None
         assert not one.ledger.fenced
         with pytest.raises(StoreUnreachable):
             await one.ledger.posted([], excluding=[])

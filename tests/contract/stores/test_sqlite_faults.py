@@ -24,7 +24,7 @@ from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 from tests.contract.stores.conftest import Reopen
-from tests.support.ledger_rows import exchange_row, opened_rows, rows_of
+from tests.support.ledger_rows import AT, exchange_row, opened_rows, rows_of
 
 EVERYTHING = SpendQuery("model", 0, 1e12, "UTC")
 
@@ -104,6 +104,20 @@ async def test_a_full_disk_keeps_the_rows_until_there_is_room(bench: Bench) -> N
     assert bench.ledger.healthy
     assert await bench.requests() == 2
     assert not bench.lost
+
+
+async def test_it_is_known_since_when_the_oldest_row_waits(bench: Bench) -> None:
+    """By its own time: an exchange is appended when it has ended. None once all is written."""
+    assert bench.ledger.unwritten_since is None
+    bench.break_it = fill_disk
+    for number in (1, 2):
+        bench.ledger.append([exchange_row(f"ex_{number}", at=AT + number, duration_s=0.5, user="u" * 20_000)])
+        with pytest.raises(StoreError, match="full"):
+            await bench.ledger.flush()
+        assert bench.ledger.unwritten_since == AT + 1.5
+    bench.break_it = lambda _connection: None
+    await bench.ledger.flush()
+    assert bench.ledger.unwritten_since is None
 
 
 async def test_the_log_says_once_that_it_fails_and_once_that_it_is_whole(

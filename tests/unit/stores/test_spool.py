@@ -7,7 +7,7 @@ import pytest
 
 from penstock.errors import StoreError
 from penstock.stores.spool import Record, Spool
-from tests.support.ledger_rows import opened_rows, rows_of
+from tests.support.ledger_rows import AT, opened_rows, rows_of
 
 RECORDS = [Record(lease, rows) for lease, rows in [(0, rows_of(1)), (7, opened_rows(2)), (7, rows_of(2))]]
 
@@ -44,6 +44,23 @@ async def test_what_was_read_and_not_forgotten_is_read_again(tmp_path: Path) -> 
     spool = Spool(tmp_path, "store")
     await spool.append(RECORDS)
     assert await spool.read() == await spool.read()
+
+
+async def test_it_is_known_since_when_the_oldest_waits(tmp_path: Path) -> None:
+    """Also by the process that inherits it, once it has read some; None when nothing waits."""
+    spool = Spool(tmp_path, "store")
+    assert spool.oldest_at is None
+    await spool.append(RECORDS[:1])
+    await spool.append(RECORDS[1:])
+    assert spool.oldest_at == AT + 1.5
+    await spool.close()
+    heir = Spool(tmp_path, "store")
+    await heir.adopt()
+    await heir.read()
+    assert heir.oldest_at == AT + 1.5
+    await drained(heir)
+    assert heir.oldest_at is None
+    await heir.close()
 
 
 def test_it_is_known_beforehand_whether_there_is_a_place_for_it(tmp_path: Path) -> None:
