@@ -50,10 +50,11 @@ def refused(directory: Path, store: str, shared: str | None = None) -> str:
         ("penstock@127.0.0.1:{port}/nowhere", "create the database, or correct its name in `store`"),
         ("penstock@127.0.0.1:1/{database}", "cannot be used"),
         ("penstock:wrong-word/x@127.0.0.1:{port}/{database}", "it is no URL of a database"),
+        ("penstock@127.0.0.1:{port}/{database}?sslmode=verify-full", "its `sslmode` wants a CA: name its file"),
     ],
 )
 def test_a_wrong_dsn(tmp_path: Path, postgres: PostgresServer, where: str, words: str) -> None:
-    """A password, a database, a port, a URL."""
+    """A password, a database, a port, a URL, no CA to check the server by."""
     name = f"dsn_{tmp_path.name[-30:]}"
     postgres.fresh(name)
     said = refused(tmp_path, "postgresql://" + where.format(guarded=GUARDED, port=postgres.port, database=name))
@@ -90,10 +91,12 @@ def test_a_replica(tmp_path: Path, postgres: PostgresServer) -> None:
 
 
 def test_a_wrong_password_of_redis(tmp_path: Path, postgres: PostgresServer, redis: RedisServer) -> None:
-    """And no Redis at all."""
+    """And no Redis at all, and no file of the CA that the URL names."""
     url = postgres.fresh(f"redis_{tmp_path.name}")
     assert "WRONGPASS" in refused(tmp_path, url, redis.url.replace("sesame", WORD))
     assert "does not answer" in refused(tmp_path, url, f"redis://:{WORD}@127.0.0.1:1/0")
+    without_tls = f"rediss://:{WORD}@127.0.0.1:{redis.port}?sslrootcert=/nowhere/ca.pem"
+    assert "/nowhere/ca.pem: No such file" in refused(tmp_path, url, without_tls)
 
 
 @pytest.mark.parametrize("aof", [False, True])
