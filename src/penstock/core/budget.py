@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from penstock.core.windows import Span, span_at
 
 SCOPES: Final = ("global", "team", "key", "user", "model", "tag")
@@ -69,8 +71,7 @@ class Budget:
             yield span
 
 
-@dataclass(frozen=True, slots=True)
-class Payer:
+class Payer(msgspec.Struct, frozen=True, gc=False):
     """Whose money it is: what the scopes of budgets read of a request."""
 
     team: str = ""
