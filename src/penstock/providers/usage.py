@@ -74,7 +74,9 @@ def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _count(body: Mapping[str, Any], name: str) -> int:
-    return _told(body, name) or 0
+    """A count, 0 when it is absent or no number."""
+    value = body.get(name, 0)
+    return value if type(value) is int and 0 <= value <= MOST else _told(body, name) or 0
 
 
 def _told(body: Mapping[str, Any], name: str) -> int | None:
