@@ -23,7 +23,6 @@ from penstock.config.prices import load_book
 from penstock.config.refusals import refusals_at_reload
 from penstock.config.settings import DeploymentSettings, ProviderSettings, Settings, SharedSettings
 from penstock.core.budget import Payer
-from penstock.core.budget_report import used_ratios
 from penstock.core.offer import Offer
 from penstock.core.pricebook import PriceBook, PricedModel
 from penstock.core.reconcile import Balance
@@ -199,7 +198,6 @@ class Gateway:
         notes = open_notes(settings)
         edge = Edge(self.clock, stores.answers, notes, lambda entry: place_of(entry, self.settings), self._take_offer)
         self._centres = Centres(edge, lambda each: CentreReader(self._transport(each), each, self.clock))
-        metrics.watch_all("penstock_budget_used_ratio", lambda: used_ratios(self.treasury.standings()))
         metrics.watch_all("penstock_centre_up", self._centres.up)
         self._prober = Prober(
             world.clock,

@@ -106,3 +106,16 @@ def test_windows_nest(name: str, at: float) -> None:
     for longer in (week, month):
         assert longer.start <= day.start
         assert day.end <= longer.end
+
+
+@given(instants, st.sampled_from(WINDOWS), st.sampled_from(ZONES))
+def test_a_window_goes_by_from_nothing_to_all(at: float, window: str, name: str) -> None:
+    """Also for a clock that has stepped out of it; ``total`` never ends."""
+    span = span_at(window, ZoneInfo(name), at)
+    elapsed = span.elapsed(at)
+    if window == "total":
+        assert elapsed is None
+        return
+    assert elapsed is not None
+    assert at == pytest.approx(span.start + elapsed * (span.end - span.start))
+    assert [span.elapsed(each) for each in (span.start - 1, span.start, span.end, span.end + 1)] == [0, 0, 1, 1]

@@ -1,14 +1,16 @@
 """As much of a gateway as the admin plane and ``serve`` need: real settings, stores, keys and metrics, no pipeline."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
 from penstock.config.load import load
+from penstock.config.prices import load_book
 from penstock.config.settings import Address, DeploymentSettings, Secret, Settings
+from penstock.core.offer import Offer
 from penstock.core.routing import Plan
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
@@ -45,6 +47,8 @@ class SmallGateway:
         self.ids: Ids = TimeIds(self.clock.now)
         self.metrics = Metrics(settings)
         self.pepper = PEPPER
+        self.book = load_book()
+        self.offers: Mapping[str, Offer] = {}
         self.keyring = KeyRing(PEPPER, settings.keys)
         self.standing = Standing(self.clock, settings)
         self.treasury = Treasury(self.clock, stores.ledger, settings.currency, self.metrics.budget_alert)

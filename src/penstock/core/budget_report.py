@@ -33,8 +33,13 @@ class BudgetStanding(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Used per limit. Of a limit of nothing: 1 once something was used."""
-        return self.used / self.limit if self.limit else float(self.used > 0)
+        """Used per limit."""
+        return used_ratio(self.used, self.limit)
+
+
+def used_ratio(used: int, limit: int) -> float:
+    """Used per limit. Of a limit of nothing: 1 once something was used."""
+    return used / limit if limit else float(used > 0)
 
 
 def standings(budget: Budget, span: Span, used: Mapping[str, int], pending: Mapping[str, int]) -> list[BudgetStanding]:
@@ -75,15 +80,6 @@ def payer_of(row: ExchangeRow) -> Payer:
 def budget_rows(found: Iterable[BudgetStanding], currency: str) -> list[Row]:
     """A row per account. ``currency``: the book's."""
     return [_row(standing, currency) for standing in found]
-
-
-def used_ratios(found: Iterable[BudgetStanding]) -> dict[tuple[str, ...], float]:
-    """(budget,) -> the highest ratio among its accounts: a gauge's labels and values."""
-    highest: dict[tuple[str, ...], float] = {}
-    for standing in found:
-        name = (standing.budget.name,)
-        highest[name] = max(standing.ratio, highest.get(name, 0.0))
-    return highest
 
 
 def refusal_fields(refused_by: Mapping[str, str | int | float | None]) -> Row:

@@ -24,6 +24,12 @@ class Span(NamedTuple):
     start: float
     end: float
 
+    def elapsed(self, at: float) -> float | None:
+        """How much of it has gone by, 0 to 1; None = it never ends."""
+        if self.end == FOREVER:
+            return None
+        return min(1.0, max(0.0, (at - self.start) / (self.end - self.start)))
+
 
 def span_at(window: str, zone: ZoneInfo, at: float) -> Span:
     """The window of that kind that holds the instant ``at``."""

@@ -10,7 +10,7 @@ and a ``Lender`` to ask for more (docs/adr/0014-many-nodes.md).
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ import msgspec
 
 from penstock.core.bank import Bank, Claim, Fit
 from penstock.core.budget import STEPS, STEPS_S, Budget, Payer, Place
-from penstock.core.budget_report import BudgetStanding, standings
+from penstock.core.budget_report import BudgetStanding, standings, used_ratio
 from penstock.core.money import format_amount
 from penstock.core.parts import Standing
 from penstock.core.places import Found, Places
@@ -570,6 +570,19 @@ class Treasury:
         used = {place.value: posted for place in mine if (posted := self._posted(place))}
         pending = {place.value: held for place in mine if (held := self.bank.account(place).pending)}
         return standings(budget, span, used, pending)
+
+    def fullest(self) -> Iterator[tuple[str, float] | None]:
+        """Each budget's name and what is used of its fullest account: a step looks at one account, and has None."""
+        now = self._clock.now()
+        current = {(budget.id, budget.span(now).start): budget for budget in self.budgets}
+        highest = {budget.name: 0.0 for budget in self.budgets if budget.scope == "global" or budget.entries}
+        for place in (*self.bank.accounts(), *(() if self._lender is None else self._lender.places())):
+            budget = current.get((place.budget, place.start))
+            if budget is not None:
+                ratio = used_ratio(self._posted(place), budget.limit_of(place.value))
+                highest[budget.name] = max(ratio, highest.get(budget.name, 0.0))
+            yield None
+        yield from highest.items()
 
     def sweep(self) -> None:
         """Forget the accounts of windows that are over."""

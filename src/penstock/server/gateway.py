@@ -1,10 +1,13 @@
 """What the admin plane and ``serve`` need of a running gateway."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from penstock.config.settings import DeploymentSettings, Settings
+from penstock.core.budget import Budget
 from penstock.core.budget_report import BudgetStanding
+from penstock.core.offer import Offer
+from penstock.core.pricebook import PriceBook
 from penstock.core.routing import Plan
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.exchange import Exchange, Principal
@@ -84,6 +87,15 @@ class Standing(Protocol):
 class Budgets(Protocol):
     """The budgets in force."""
 
+    @property
+    def budgets(self) -> Sequence[Budget]:
+        """All of them."""
+        ...
+
+    def fullest(self) -> Iterator[tuple[str, float] | None]:
+        """Each budget's name and what is used of its fullest account, step by step."""
+        ...
+
     def standings(self) -> Sequence[BudgetStanding]:
         """Every account of the windows that are open."""
         ...
@@ -98,6 +110,12 @@ class Gateway(Protocol):
     clock: Clock
     ids: Ids
     pepper: bytes
+    book: PriceBook
+
+    @property
+    def offers(self) -> Mapping[str, Offer]:
+        """Of our centres, by provider."""
+        ...
 
     @property
     def keyring(self) -> Doors:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.budget import Budget
-from penstock.core.budget_report import BudgetStanding, budget_rows, open_holds, standings, used_ratios
+from penstock.core.budget_report import BudgetStanding, budget_rows, open_holds, standings
 from penstock.core.records import OPEN
 from penstock.core.windows import Span
 from tests.support.ledger_rows import AT, attempt_row, exchange_row
@@ -71,7 +71,6 @@ def test_who_spent_nothing_is_shown_when_listed() -> None:
         ("carol", 100, 0, 1),
     ]
     assert [each.value for each in standings(MONEY, DAY, {}, {})] == [""]
-    assert used_ratios([*found, *standings(MONEY, DAY, {}, {})]) == {("per-user",): 0.9, ("all",): 0.0}
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 300)))
