@@ -48,6 +48,7 @@ def still_serving(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.alone
 def test_the_demo_tells_what_was_saved(command: list[str], tmp_path: Path) -> None:
     """Without a key or a network: 40 % from the cache, a smaller bill, a month, a picture, and nothing on stderr."""
     done = subprocess.run([*command, "--no-serve"], capture_output=True, text=True, timeout=PATIENCE_S, check=False)

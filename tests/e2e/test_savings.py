@@ -88,6 +88,7 @@ def test_a_repeat_costs_nothing(house: House, fresh: Fresh) -> None:
     assert (second["share"][0]["lever"], second["share"][0]["attempt_id"]) == ("exact", first["attempt"][0]["id"])
 
 
+@pytest.mark.alone
 async def test_a_crowd_costs_one_call(house: House, fresh: Fresh) -> None:
     """Of 500 identical requests at once one goes out, 499 join it, and one is paid."""
     text, tag = fresh(), "crowd"
@@ -115,6 +116,7 @@ def _active(gateway: GatewayProcess) -> float:
     return samples(gateway.metrics())["penstock_active_requests", ()]
 
 
+@pytest.mark.alone
 async def test_a_crowd_of_streams_costs_one_call(house: House, fresh: Fresh) -> None:
     """Streaming and whole askers join the same call; every stream is whole, and none has usage it did not ask for."""
     text = fresh()
