@@ -7,7 +7,6 @@ is silent, and one that outgrew ``max_bytes``, is Unreachable: then one follower
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -34,28 +33,24 @@ _batch: Final = msgspec.msgpack.Decoder(tuple[str, _Packed]).decode
 _answer: Final = msgspec.msgpack.Decoder(StoredAnswer).decode
 
 
-@dataclass(frozen=True, slots=True)
 class FlightKeys:
     """Where a flight stands."""
 
-    key: bytes
-    flight: str
-    prefix: str
+    __slots__ = ("_beginning", "answer", "flight", "key", "marker")
 
-    @property
-    def answer(self) -> bytes:
+    def __init__(self, key: bytes, flight: str, prefix: str) -> None:
+        self.key = key
+        self.flight = flight
+        self._beginning = beginning = f"{prefix}:{{{key.hex()}}}:".encode()
+        self.answer = beginning + b"a"
         """The answer's hash."""
-        return f"{self.prefix}:{{{self.key.hex()}}}:a".encode()
-
-    @property
-    def marker(self) -> bytes:
+        self.marker = beginning + b"f"
         """The hash that says who leads."""
-        return f"{self.prefix}:{{{self.key.hex()}}}:f".encode()
 
     @property
     def stream(self) -> bytes:
         """What those who follow read."""
-        return f"{self.prefix}:{{{self.key.hex()}}}:s:{self.flight}".encode()
+        return self._beginning + b"s:" + self.flight.encode()
 
 
 class Tell(Protocol):

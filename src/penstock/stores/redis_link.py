@@ -39,6 +39,7 @@ class RedisLink:
         self.ears = Ears(url, clock, rng, self._addresses)
         for address in url.addresses:
             self._node(address)
+        self._only = None if url.cluster else self._nodes[url.addresses[0]]
 
     async def open(self, within_s: float = OPEN_S) -> None:
         """Connect. Raises SharedUnavailable, with what the server says where it says something."""
@@ -74,24 +75,23 @@ class RedisLink:
         Its reply, also where it is an error that the script gives. Raises SharedUnavailable.
         """
         tail = (len(keys), *keys, *words)
-        slot = slot_of(keys[0])
-        answer = await self._at(slot, "EVALSHA", script.sha, *tail, signed=True, deadline_s=deadline_s)
+        answer = await self._at(keys[0], "EVALSHA", script.sha, *tail, signed=True, deadline_s=deadline_s)
         if isinstance(answer, ReplyError) and str(answer).startswith("NOSCRIPT"):
-            answer = await self._at(slot, "EVAL", script.text, *tail, signed=True, deadline_s=deadline_s)
+            answer = await self._at(keys[0], "EVAL", script.text, *tail, signed=True, deadline_s=deadline_s)
         return answer
 
     async def call(self, key: bytes, *command: Word, deadline_s: float | None = None) -> Reply:
         """A command about one key; its reply. Raises SharedUnavailable, also where the reply is an error."""
-        return checked(await self._at(slot_of(key), *command, deadline_s=deadline_s))
+        return checked(await self._at(key, *command, deadline_s=deadline_s))
 
     async def server(self, key: bytes) -> str:
         """The id of the process that has the key now. Raises SharedUnavailable."""
-        node = self._of(slot_of(key))
+        node = self._of(key)
         await node.call("PING")
         return node.server
 
-    async def _at(self, slot: int, *command: Word, signed: bool = False, deadline_s: float | None = None) -> Reply:
-        asked = self._of(slot)
+    async def _at(self, key: bytes, *command: Word, signed: bool = False, deadline_s: float | None = None) -> Reply:
+        asked = self._of(key)
         answer = await asked.call(*command, signed=signed, deadline_s=deadline_s)
         moved = read_redirection(str(answer), asked.address) if isinstance(answer, ReplyError) else None
         if moved is None:
@@ -106,9 +106,10 @@ class RedisLink:
 
     # --- who has what
 
-    def _of(self, slot: int) -> RedisNode:
-        if not self._url.cluster:
-            return self._nodes[self._url.addresses[0]]
+    def _of(self, key: bytes) -> RedisNode:
+        if self._only is not None:
+            return self._only
+        slot = slot_of(key)
         for slots, address in self._slots:
             if slot in slots:
                 return self._node(address)
