@@ -4,7 +4,7 @@ Both differ in little: OpenMetrics leaves ``_total`` out of the name of a counte
 https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from math import inf, isfinite
 from typing import Final, NamedTuple
@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 LINES_AT_ONCE: Final = 400
 """Lines of a piece: half a millisecond's work."""
 
-_ESCAPED: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_ESCAPED: Final[Mapping[int, str]] = {0x5C: r"\\", 0x0A: r"\n", 0x22: r"\""}
+"""A backslash, the end of a line, a quote."""
 OPENMETRICS: Final = "application/openmetrics-text"
 """What clients say that they accept."""
 
