@@ -128,8 +128,8 @@ def _where_not_utf8(raw: bytes) -> str:
 
 
 def _may_be_deep(raw: bytes) -> bool:
-    """Whether there are brackets enough. Too many levels need more than half of them of one kind."""
-    return _holds(raw, b"{", MAX_DEPTH // 2) or _holds(raw, b"[", MAX_DEPTH // 2)
+    """Whether there are brackets enough: each level has two, and too many levels more than half of one kind."""
+    return len(raw) > 2 * MAX_DEPTH and (_holds(raw, b"{", MAX_DEPTH // 2) or _holds(raw, b"[", MAX_DEPTH // 2))
 
 
 def _holds(raw: bytes, bracket: bytes, number: int) -> bool:
