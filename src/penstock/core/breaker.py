@@ -245,9 +245,11 @@ class Breaker:
         self._failed += failed
         while len(recent) > self._policy.memory or recent[0][0] <= now - self._policy.window_s:
             self._failed -= recent.popleft()[1]
+        if not failed:
+            return False
         often = len(recent) >= trip.samples and self._failed >= trip.rate * len(recent)
         enough = often or self._in_a_row >= trip.in_a_row
-        return failed and enough and (not under_way or now - self._failing_since >= trip.lasting_s)
+        return enough and (not under_way or now - self._failing_since >= trip.lasting_s)
 
     def _open(self, signal: Signal, now: float, chance: float, *, cheap: bool) -> None:
         policy = self._policy

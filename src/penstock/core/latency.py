@@ -38,10 +38,10 @@ class Smoothed:
 
     def observe(self, value: float, now: float) -> None:
         """Count one; ``now`` in seconds."""
-        if self._weight:
-            self._weight *= 0.5 ** (max(0.0, now - self._at) / self._half_life_s)
-            self._at = max(self._at, now)
-        else:
+        if not self._weight:
+            self._at = now
+        elif now > self._at:
+            self._weight *= 0.5 ** ((now - self._at) / self._half_life_s)
             self._at = now
         self._weight += 1
         self._mean += (value - self._mean) / self._weight
