@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_the_master_of_money_is_killed(tmp_path: Path, capsys: pytest.CaptureFix
     """Its replica has missed what it lent last: an epoch begins there, and the budget is spent to the last call."""
     with redis_cluster() as cluster:
         money = cluster.has(slot_of(HEAD))
-        sections = {"budgets": [limit("all", "global", CALLS)], "shared": {"url": cluster.url}}
+        sections: dict[str, Any] = {"budgets": [limit("all", "global", CALLS)], "shared": {"url": cluster.url}}
         with replica_in(cluster, money) as replica, many_nodes(tmp_path, **sections) as house:
             nodes = house.nodes(NODES)
             said, recovered_s = asyncio.run(_outlived(house, nodes, money, replica))

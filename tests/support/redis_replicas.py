@@ -28,6 +28,12 @@ def replica_in(cluster: RedisCluster, master: RedisServer) -> Iterator[RedisServ
             replica.kill()
 
 
+def caught_up(replica: RedisServer, master: RedisServer) -> None:
+    """Return when it has all that its master has now."""
+    wanted = _offset(master, "master_repl_offset")
+    _wait(lambda: _offset(replica, "slave_repl_offset") >= wanted)
+
+
 def promoted(replica: RedisServer) -> None:
     """Return when it is a master, and says that all slots are served."""
     _wait(lambda: "role:master" in str(replica.call("INFO", "replication")))
@@ -37,6 +43,11 @@ def promoted(replica: RedisServer) -> None:
 def demoted(server: RedisServer) -> None:
     """Return when it knows that another has its slots."""
     _wait(lambda: "role:slave" in str(server.call("INFO", "replication")))
+
+
+def _offset(server: RedisServer, name: str) -> int:
+    lines = str(server.call("INFO", "replication")).splitlines()
+    return next(int(line.partition(":")[2]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _is_replica(server: RedisServer, name: str) -> bool:
