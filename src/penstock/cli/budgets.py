@@ -6,7 +6,7 @@ store.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,17 +14,17 @@ from urllib.parse import quote
 import click
 
 from penstock.cli.admin import AdminClient, NoServer, NoToken
+from penstock.cli.budget_standings import read_budgets, read_standings
 from penstock.cli.options import config_option, group_config_option
 from penstock.cli.output import NONE, emit, format_option
 from penstock.clock import SystemClock
-from penstock.config.budget_records import budgets_in_force, changed_fields, is_there
+from penstock.config.budget_records import changed_fields, is_there
 from penstock.config.load import load_here
 from penstock.config.settings import Settings
-from penstock.core.budget import SCOPES, STEPS, Budget
-from penstock.core.budget_report import BudgetStanding, budget_rows, open_holds, standings
-from penstock.core.records import AttemptRow, ExchangeRow
-from penstock.core.windows import WINDOWS, Span
-from penstock.ports import BudgetRecord, LedgerReader, Posted, PostedQuery
+from penstock.core.budget import SCOPES, STEPS
+from penstock.core.budget_report import BudgetStanding, budget_rows
+from penstock.core.windows import WINDOWS
+from penstock.ports import BudgetRecord
 from penstock.providers.registry import KINDS
 from penstock.stores.location import describe
 from penstock.stores.open import open_budgets, open_reader
@@ -138,39 +138,13 @@ async def _reset(settings: Settings, name: str) -> None:
 
 
 async def _show(settings: Settings, name: str | None, value: str | None) -> list[BudgetStanding]:
-    now = SystemClock().now()
-    async with open_budgets(settings.store, settings.directory, write=False) as store:
-        found = budgets_in_force(settings, await store.list())
+    found = await read_budgets(settings)
     if name is not None:
         found = tuple(budget for budget in found if budget.name == name)
         if not found:
             raise _unknown(name)
     async with open_reader(settings.store, settings.directory) as reader:
-        return await _read(reader, found, value, now)
-
-
-async def _read(reader: LedgerReader, found: Sequence[Budget], value: str | None, now: float) -> list[BudgetStanding]:
-    """First what is open, then what is posted: what ends between the two is counted twice, never not at all."""
-    left_open = await reader.open_rows()
-    posted = await reader.posted([PostedQuery(budget.scope, *budget.span(now)) for budget in found], excluding=())
-    return [
-        standing
-        for budget, rows in zip(found, posted, strict=True)
-        for standing in _standings(budget, budget.span(now), value, left_open, rows)
-    ]
-
-
-def _standings(
-    budget: Budget,
-    span: Span,
-    value: str | None,
-    left_open: Sequence[tuple[ExchangeRow, Sequence[AttemptRow]]],
-    posted: Sequence[Posted],
-) -> list[BudgetStanding]:
-    pending = open_holds(budget, span, left_open)
-    used = {each.value: each.amount_nano if budget.unit == "money" else each.tokens for each in posted}
-    asked_for = {} if value is None or budget.scope == "global" else {value: 0}
-    return standings(budget, span, asked_for | {each: amount for each, amount in used.items() if amount}, pending)
+        return await read_standings(reader, found, SystemClock().now(), value)
 
 
 def _unknown(name: str) -> click.ClickException:

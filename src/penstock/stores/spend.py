@@ -10,6 +10,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Final
 
+from penstock.core.days import name_of
 from penstock.errors import StoreError
 from penstock.ports import SpendQuery, SpendRow
 from penstock.stores.rows import read_tags
@@ -53,13 +54,9 @@ def _groups(query: SpendQuery, raw: str) -> Iterable[str]:
     if query.by == "tag":
         return [f"{name}={value}" for name, value in read_tags(raw).items()] or [""]
     if query.by in TIMED:
-        return [_label(query.by, datetime.fromtimestamp(int(raw) * QUARTER_S, find_zone(query.timezone)))]
+        local = datetime.fromtimestamp(int(raw) * QUARTER_S, find_zone(query.timezone))
+        return [name_of("day" if query.by == "day" else "hour", local)]
     return [raw]
-
-
-def _label(by: str, local: datetime) -> str:
-    """``2026-11-22``, or ``2026-11-22T13:00+08:00``: the offset tells an hour that clocks show twice apart."""
-    return local.strftime("%Y-%m-%d") if by == "day" else local.strftime("%Y-%m-%dT%H:00") + local.isoformat()[-6:]
 
 
 def _nothing(group: str) -> SpendRow:
