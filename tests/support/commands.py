@@ -30,6 +30,8 @@ class Place:
     admin_port: int
     token: str = "t0ken"
     errors: str = field(default="", init=False)
+    store: str = field(default="sqlite:penstock.db", init=False)
+    """What ``with_stores`` opens: keep the config's the same."""
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """What the command printed; it must end with ``code``."""
@@ -48,7 +50,7 @@ class Place:
 
         async def acted() -> T:
             stores = await open_stores(
-                "sqlite:penstock.db",
+                self.store,
                 self.directory,
                 max_answer_bytes=1 << 20,
                 sync="normal",

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "check": "Check the config: OK and what it comes to, or every mistake at once.",
     "keys": "Create, list and revoke client keys.",
     "spend": "What was spent, on what, and what was saved.",
+    "report": "One page for who pays: spend, savings, speed, errors, budgets.",
     "budgets": "How much of each budget is used, and setting them.",
     "cache": "Look at the cache, or empty it.",
     "prices": "The price book: what a model costs, and since when.",

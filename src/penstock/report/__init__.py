@@ -1,0 +1,1 @@
+"""The report for who pays: figures, charts, and a page of them."""
