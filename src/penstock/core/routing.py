@@ -55,8 +55,7 @@ class Dropped:
     tier: Tier = FIRST
 
 
-@dataclass(frozen=True, slots=True)
-class Plan(Generic[C]):
+class Plan(NamedTuple, Generic[C]):
     """The deployments to try, in order; never changed once made."""
 
     candidates: tuple[C, ...]

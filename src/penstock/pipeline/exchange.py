@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutSettings
 from penstock.core.budget import Payer
@@ -63,16 +65,15 @@ NO_MODEL = ModelSettings(
 """The model of an exchange that has not named one yet."""
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct):
     """What the request's head says, before its body is read."""
 
     dialect: str
     credential: str = ""
     directive: CacheDirective = NO_DIRECTIVE
     idempotency_key: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    forward: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
+    forward: Mapping[str, str] = {}
     """Client headers that go to the provider unchanged."""
     timeout_s: float | None = None
     """The most that the whole may take, where the request says; it narrows the model's deadlines."""
@@ -87,15 +88,19 @@ class Asked:
     passed: Passed | None = None
     """What the Penstock that it came through says of it."""
 
+    @property
+    def tag_names(self) -> tuple[str, ...]:
+        """The tags as ``name=value``."""
+        return tuple([f"{name}={value}" for name, value in self.tags.items()]) if self.tags else ()
 
-@dataclass(slots=True)
-class Reply:
+
+class Reply(msgspec.Struct):
     """An answer on its way: whole (``body``) or a stream (``batches``)."""
 
     status: int
     body: bytes = b""
     batches: Stream | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
 
 
 class Exchange:
@@ -176,8 +181,8 @@ class Exchange:
         """Whose budgets it falls under; known once admitted."""
         if self._payer is None:
             principal = self.principal
-            tags = tuple(f"{name}={value}" for name, value in self.asked.tags.items())
-            self._payer = Payer(principal.team, principal.name, self.user, self.requested.name, tags)
+            model, tags = self.requested.name, self.asked.tag_names
+            self._payer = Payer(principal.team, principal.name, self.user, model, tags)
         return self._payer
 
     @property

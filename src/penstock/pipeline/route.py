@@ -159,7 +159,7 @@ def is_sensitive(sensitive: SensitiveSettings, exchange: Exchange) -> bool:
         return True
     if principal.name in sensitive.keys or principal.edge in sensitive.keys:
         return True
-    return bool(sensitive.tags) and any(f"{name}={value}" in sensitive.tags for name, value in asked.tags.items())
+    return bool(sensitive.tags) and any(name in sensitive.tags for name in asked.tag_names)
 
 
 def _hash_key(exchange: Exchange, by: str) -> str:

@@ -27,10 +27,11 @@ class Sharing:
 
     def ttl_s(self, exchange: Exchange) -> float:
         """How long an answer to this exchange may be kept; 0 = not at all. A key overrides a tag, a tag a model."""
-        cache = self._cache
-        override = cache.by_key.get(exchange.principal.name) or cache.by_key.get(exchange.principal.edge)
+        cache, override = self._cache, None
+        if cache.by_key:
+            override = cache.by_key.get(exchange.principal.name) or cache.by_key.get(exchange.principal.edge)
         if override is None and cache.by_tag:
-            named = [cache.by_tag[tag] for tag in tag_names(exchange) if tag in cache.by_tag]
+            named = [cache.by_tag[tag] for tag in exchange.asked.tag_names if tag in cache.by_tag]
             override = min(named, key=lambda exact: exact.ttl_s, default=None)
         if override is None:
             override = exchange.model.exact
@@ -85,8 +86,3 @@ def _route(deployment: DeploymentSettings) -> tuple[Any, ...]:
     provider = deployment.provider
     headers = sorted((name, value.reveal()) for name, value in provider.headers.items())
     return deployment.id, deployment.region, provider.kind, sorted(provider.base_urls.items()), headers
-
-
-def tag_names(exchange: Exchange) -> tuple[str, ...]:
-    """The exchange's tags as ``name=value``."""
-    return tuple(f"{name}={value}" for name, value in exchange.asked.tags.items())

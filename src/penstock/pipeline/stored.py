@@ -11,7 +11,7 @@ import msgspec
 
 from penstock.core.records import ShareRow
 from penstock.pipeline.exchange import Exchange, Reply
-from penstock.pipeline.sharing import Sharing, tag_names
+from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.stream import retold
 from penstock.ports import Clock, StoredAnswer
 from penstock.wire.answers import verdict
@@ -54,10 +54,12 @@ class Storing:
 
     def served(self, exchange: Exchange, stored: StoredAnswer | None) -> Reply | None:
         """The reply; None when there is no answer, or too old a one for this asker."""
-        now = self._clock.now()
-        if stored is None or stored.stored_at < self.youngest(exchange, now):
+        if stored is None:
             return None
-        if now - stored.stored_at > self._sharing.ttl_s(exchange):
+        now = self._clock.now()
+        if stored.stored_at < self.youngest(exchange, now):
+            return None
+        if "stale" in exchange.steps and now - stored.stored_at > self._sharing.ttl_s(exchange):
             exchange.degraded = ("stale", *exchange.degraded)
         return self.serve(exchange, stored)
 
@@ -84,7 +86,7 @@ class Storing:
             attempt_id=paid.id,
             model=exchange.model.name,
             tenant=exchange.principal.key_id,
-            tags=tag_names(exchange),
+            tags=exchange.asked.tag_names,
             deployment=exchange.served_by,
             usage=exchange.usage,
             estimated=exchange.estimated,

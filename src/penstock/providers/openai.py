@@ -117,7 +117,8 @@ class OpenAICompatible:
                 out["x-api-key"] = key
             if not messages or self.bearer_for_messages:
                 out["authorization"] = f"Bearer {key}"
-        out.update((name.lower(), value.reveal()) for name, value in provider.headers.items())
+        for name, value in provider.headers.items():
+            out[name.lower()] = value.reveal()
         return out
 
 

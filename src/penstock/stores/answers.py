@@ -16,9 +16,10 @@ see what its successor purges). Deletions go on: what the successor then does no
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Final, Protocol
+
+import msgspec
 
 from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
 from penstock.stores.lru import LruIndex
@@ -28,8 +29,7 @@ OVERHEAD_BYTES: Final = 1280
 """What an entry costs in memory beside its body: measured at 1.15 KB with two tags."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """What the index knows of an answer. ``id`` names its row behind; 0 = it has none."""
 
     id: int
