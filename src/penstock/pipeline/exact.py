@@ -4,7 +4,7 @@ from penstock.errors import NoDeployment, PenstockError, ProviderRefused, Satura
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.sharing import SHAREABLE
 from penstock.pipeline.stored import Storing
-from penstock.ports import AnswerCache, Clock, StoredAnswer
+from penstock.ports import AnswerCache, Clock
 
 
 class Exact:
@@ -31,7 +31,8 @@ class Exact:
             if not directive.no_cache:
                 now = self._clock.now()
                 for key in self._storing.keys(exchange):
-                    reply = self._storing.served(exchange, await self._find(key, now))
+                    stored = self._answers.held(key, now) if self._near else await self._answers.get(key, now)
+                    reply = self._storing.served(exchange, stored)
                     if reply is not None:
                         return reply
         return None
@@ -55,9 +56,6 @@ class Exact:
         answer = self._storing.made(exchange)
         if answer is not None and self._storing.may_store(exchange, answer):
             self._answers.put(self._storing.key(exchange), answer, exchange.at)
-
-    async def _find(self, key: bytes, now: float) -> StoredAnswer | None:
-        return self._answers.held(key, now) if self._near else await self._answers.get(key, now)
 
 
 def _is_outage(error: PenstockError | None) -> bool:

@@ -33,18 +33,15 @@ class Limit:
         principal = exchange.principal
         if principal.rpm or principal.tpm or principal.concurrency:
             await self._rates.take(exchange)
-        await self._take_slot(exchange)
+        left_s = exchange.started + exchange.total_s - self._clock.monotonic()
+        try:
+            await self._gate.enter(principal.key_id, batch=exchange.asked.batch, most_s=left_s)
+        except BaseException:
+            self._rates.give_back(exchange)
+            raise
         return None
 
     def leave(self, exchange: Exchange) -> None:
         """Give the slot back and correct the tokens to what was really used; our own hits count none."""
         self._gate.leave(self._clock.monotonic() - exchange.started)
         self._rates.give_back(exchange)
-
-    async def _take_slot(self, exchange: Exchange) -> None:
-        try:
-            left_s = exchange.started + exchange.total_s - self._clock.monotonic()
-            await self._gate.enter(exchange.principal.key_id, batch=exchange.asked.batch, most_s=left_s)
-        except BaseException:
-            self._rates.give_back(exchange)
-            raise

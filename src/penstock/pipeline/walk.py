@@ -3,6 +3,7 @@
 Which is next says ``core/retry.py``; each call takes a seat and a hold of its own, and is not made without them.
 """
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -135,16 +136,16 @@ class Walk:
             return False
         return len(self._candidates) > 1 and len(self._made) + 2 <= self._guide.schedule.attempts
 
-    async def _open(self, call: Call, place: int) -> Reply:
+    def _open(self, call: Call, place: int) -> Awaitable[Reply]:
         self._running = [(place, call)]
         if not self._hedges:
-            return await call.open()
+            return call.open()
         usual_s = self._guide.fleet.member(self._candidates[place]).usual_s
 
         async def another() -> Call | None:
             return await self._beside(place)
 
-        return await self._guide.hedge.open(call, usual_s, another)
+        return self._guide.hedge.open(call, usual_s, another)
 
     async def _beside(self, place: int) -> Call | None:
         """A call to the best candidate that was not asked yet."""

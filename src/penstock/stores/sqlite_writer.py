@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
@@ -133,7 +133,7 @@ class SqliteWriter:
         self._hurry(asked.done.get_loop())
         return await asked.done
 
-    async def flush(self, queue: Queue) -> None:
+    def flush(self, queue: Queue) -> Awaitable[None]:
         """Return when what waits in ``queue`` is written. Raises StoreError when it is not.
 
         All who ask within one turn of the loop, or while a group is being written, share the next group: one commit,
@@ -144,7 +144,7 @@ class SqliteWriter:
         done = loop.create_future()
         self._waiting[queue].append(done)
         self._hurry(loop)
-        await done
+        return done
 
     async def close(self) -> None:
         """Write what waits, once, and end the thread."""
