@@ -18,11 +18,11 @@ _NAMES_PER_DRAW: Final = 256
 
 
 class SystemClock:
-    """Real time. The clock is read thirty times per request, so what reads it is the ``time`` module's own."""
+    """Real time, read thirty times per request: by the ``time`` module's own functions, which bind to no instance."""
 
-    now = staticmethod(time.time)
+    now: Callable[[], float] = time.time
     """Seconds since the epoch, UTC."""
-    monotonic = staticmethod(time.monotonic)
+    monotonic: Callable[[], float] = time.monotonic
     """Seconds on a clock that never steps."""
 
     async def sleep(self, seconds: float) -> None:
