@@ -9,7 +9,7 @@ from enum import Enum
 from math import inf, isfinite
 from typing import Final, NamedTuple
 
-LINES_AT_ONCE: Final = 400
+LINES_AT_ONCE: Final = 200
 """Lines of a piece: half a millisecond's work."""
 
 _ESCAPED: Final[Mapping[int, str]] = {0x5C: r"\\", 0x0A: r"\n", 0x22: r"\""}

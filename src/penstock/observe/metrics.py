@@ -313,16 +313,17 @@ class Metrics:
         A piece is half a millisecond's work, for a thread at work holds the loop up as the loop itself does.
         """
         self._gauges = await self._readings.read()
-        made, told = self._pieces(format_), list[bytes]()
+        made, told = self.pieces(format_), list[bytes]()
         while piece := await asyncio.to_thread(next, made, b""):
             told.append(piece)
         return b"".join(told)
 
     def render(self, format_: Format = Format.TEXT) -> bytes:
         """The exposition, with the gauges as last read."""
-        return b"".join(self._pieces(format_))
+        return b"".join(self.pieces(format_))
 
-    def _pieces(self, format_: Format) -> Iterator[bytes]:
+    def pieces(self, format_: Format) -> Iterator[bytes]:
+        """The same, a piece at a time."""
         return pieces(self._lines(format_))
 
     def _lines(self, format_: Format) -> Iterator[str]:

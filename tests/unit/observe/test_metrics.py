@@ -1,7 +1,9 @@
 """Every metric is declared, documented and filled from the ledger's rows."""
 
+import asyncio
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from penstock.config.load import load
 from penstock.core.usage import Usage
 from penstock.observe.counts import OTHER, Histogram
-from penstock.observe.exposition import Format
+from penstock.observe.exposition import LINES_AT_ONCE, Format
 from penstock.observe.metrics import DECLARED, Metrics
 from tests.support.kinds import KINDS
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
@@ -152,6 +154,32 @@ async def test_gauges_are_read_at_the_scrape(metrics: Metrics) -> None:
     await metrics.scrape()
     assert samples(metrics)["penstock_queue_depth", ()] == 4
     assert samples(metrics)["penstock_active_requests", ()] == 2
+
+
+async def test_the_loop_turns_while_the_text_is_made(metrics: Metrics) -> None:
+    """Never is more than a piece made between two of its turns: a thread at work holds it up as it does itself."""
+    turns, made_in = 0, list[int]()
+
+    class Watched(str):
+        """A label that notes when its text was made."""
+
+        __slots__ = ()
+
+        def translate(self, table: Any, /) -> str:
+            made_in.append(turns)
+            return super().translate(table)
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_soon(turn)
+
+    loop = asyncio.get_running_loop()
+    loop.call_soon(turn)
+    metrics.watch_all("penstock_model_up", lambda: {(Watched(number),): 1.0 for number in range(10 * LINES_AT_ONCE)})
+    await metrics.scrape()
+    assert len(made_in) == 10 * LINES_AT_ONCE
+    assert max(map(made_in.count, set(made_in))) <= LINES_AT_ONCE
 
 
 async def test_a_gauge_may_have_labels_that_come_and_go(metrics: Metrics) -> None:
