@@ -103,6 +103,8 @@ class World:
     """Exact prompt tokens, by provider kind."""
     shared: Shared | None = None
     """None = what is at the URL of ``shared``."""
+    metrics: Callable[[Settings], Metrics] = Metrics
+    """Who counts."""
     region_well_for_s: float = WELL_FOR_S
     """How long a region that was out has to be well before it is failed back to."""
 
@@ -591,7 +593,7 @@ async def open_gateway(
     before this one shares it; ``succeeds``: there is one. Raises ConfigError, StoreError.
     """
     world = world or World()
-    metrics = Metrics(settings)
+    metrics = world.metrics(settings)
 
     def on_lost(rows: Sequence[LedgerRow], reason: str) -> None:
         metrics.rows_lost(len(rows))
