@@ -24,6 +24,8 @@ from penstock.config.schema import (
 )
 from penstock.config.settings import (
     Address,
+    AlertSettings,
+    BotSettings,
     CacheSettings,
     DeploymentSettings,
     ExactSettings,
@@ -87,6 +89,7 @@ def assemble(
         sensitive=SensitiveSettings(keys=frozenset(file.sensitive.keys), tags=frozenset(file.sensitive.tags)),
         shared=_shared(file.shared),
         takes_models=takes_models,
+        alerts=_alerts(file),
         warnings=tuple(_warnings(file, providers, models, takes_models=takes_models)),
     )
     around = Around.of(settings)
@@ -121,6 +124,19 @@ def _server(file: File) -> ServerSettings:
         cors=server.cors,
         edges=frozenset(server.edges),
         keys_stale_s=server.keys_stale,
+    )
+
+
+def _alerts(file: File) -> AlertSettings:
+    alerts = file.alerts
+    bots = {name: BotSettings(name, bot.kind, bot.url, bot.secret) for name, bot in alerts.relay.bots.items()}
+    return AlertSettings(
+        zone=alerts.timezone,
+        listen=alerts.relay.listen,
+        token=alerts.relay.token,
+        bots=MappingProxyType(bots),
+        digest_minute=alerts.digest.at,
+        digest_bots=alerts.digest.bots,
     )
 
 
@@ -262,11 +278,19 @@ def _warnings(
             yield f"sensitive: {name} has no deployment at a private provider, so it is refused"
     if not takes_models:
         yield from _unserved(file, models)
+    yield from _exposed(file)
     if file.cache.exact.stale_on_error and not file.cache.exact.stale:
         yield "cache.exact.stale_on_error: no stale answers are kept; set cache.exact.stale"
     for budget in file.budgets:
         if budget.ladder.stale is not None and not file.cache.exact.stale:
             yield f"budgets: {budget.name} accepts stale answers, and none are kept; set cache.exact.stale"
+
+
+def _exposed(file: File) -> Iterator[str]:
+    """Bots whose tokens can be read on the way."""
+    for name, bot in file.alerts.relay.bots.items():
+        if _in_the_clear(bot.url.reveal()):
+            yield f"alerts.relay.bots.{name}: its token travels unencrypted; use an https URL"
 
 
 def _unserved(file: File, models: Mapping[str, ModelSettings]) -> Iterator[str]:

@@ -47,12 +47,12 @@ class Around:
 
 def check_budget(document: Document, section: BudgetSection, around: Around) -> None:
     """Note every mistake about one budget."""
-    limit = None if document.damaged((*section.at, "limit")) else section.limit
-    scope = "" if document.damaged((*section.at, "scope")) else section.scope
+    limit = None if document.damaged((*section.place, "limit")) else section.limit
+    scope = "" if document.damaged((*section.place, "scope")) else section.scope
     if limit is not None:
-        _check_allowance(document, (*section.at, "limit"), limit, around)
+        _check_allowance(document, (*section.place, "limit"), limit, around)
     for value, allowance in section.entries.items():
-        path = (*section.at, "entries", value)
+        path = (*section.place, "entries", value)
         if limit is not None and allowance.counts != limit.counts:
             what = f"is in {allowance.counts}, and the budget's limit in {limit.counts}; write both in one unit"
             document.wrong(path, what)
@@ -60,7 +60,7 @@ def check_budget(document: Document, section: BudgetSection, around: Around) -> 
         _check_value(document, path, scope, value, around)
     if scope == "global" and section.unlisted == "deny":
         what = "denies everything: global has no entries; remove it, or use another scope"
-        document.wrong((*section.at, "unlisted"), what)
+        document.wrong((*section.place, "unlisted"), what)
     _check_ladder(document, section, around)
 
 
@@ -130,7 +130,7 @@ def _check_value(document: Document, path: Path, scope: str, value: str, around:
 
 
 def _check_ladder(document: Document, section: BudgetSection, around: Around) -> None:
-    at = (*section.at, "ladder")
+    at = (*section.place, "ladder")
     for (gentler, before), (step, fraction) in pairwise(_rungs(section.ladder)):
         if fraction < before:
             document.wrong(

@@ -40,6 +40,7 @@ def check(subject: Checked) -> None:
     _check_static_keys(subject)
     _check_budgets(subject)
     _check_sensitive(subject)
+    _check_alerts(subject)
 
 
 def _check_server(subject: Checked) -> None:
@@ -148,11 +149,11 @@ def _check_deployments(subject: Checked, name: str, model: ModelSection) -> None
     for deployment in model.deployments:
         if deployment.provider not in known:
             what = f"names no provider; there is {', '.join(known)}{nearest(deployment.provider, known)}"
-            subject.wrong((*deployment.at, "provider"), what)
-        place = int(deployment.at[-1]) if deployment.at else 0
+            subject.wrong((*deployment.place, "provider"), what)
+        place = int(deployment.place[-1]) if deployment.place else 0
         first = seen.setdefault(f"{deployment.provider}/{deployment.model or name}", place)
         if first != place:
-            subject.wrong(deployment.at, f"is the same as deployments[{first}]; raise that one's weight instead")
+            subject.wrong(deployment.place, f"is the same as deployments[{first}]; raise that one's weight instead")
     if subject.intact(*path) and not model.deployments:
         subject.wrong(path, "lists nothing; add one, such as {provider: ..., model: ...}")
     elif subject.intact(*path) and not any(deployment.weight for deployment in model.deployments):
@@ -187,18 +188,18 @@ def _check_static_keys(subject: Checked) -> None:
     names: dict[str, int] = {}
     digests: dict[str, int] = {}
     for key in subject.file.keys:
-        place = int(key.at[-1])
+        place = int(key.place[-1])
         if names.setdefault(key.name, place) != place:
-            subject.wrong((*key.at, "name"), f"is the name of keys[{names[key.name]}] too; rename one of them")
-        digest_known = subject.intact(*key.at, "key_sha256")
+            subject.wrong((*key.place, "name"), f"is the name of keys[{names[key.name]}] too; rename one of them")
+        digest_known = subject.intact(*key.place, "key_sha256")
         if digest_known and digests.setdefault(key.key_sha256, place) != place:
             subject.wrong(
-                (*key.at, "key_sha256"), f"is that of keys[{digests[key.key_sha256]}] too; remove one of them"
+                (*key.place, "key_sha256"), f"is that of keys[{digests[key.key_sha256]}] too; remove one of them"
             )
         for index, model in enumerate(key.models):
             if model not in known and subject.names_all_models():
                 what = f"names no model; there is {', '.join(known)}{nearest(model, known)}"
-                subject.wrong((*key.at, "models", index), what)
+                subject.wrong((*key.place, "models", index), what)
 
 
 def _check_sensitive(subject: Checked) -> None:
@@ -213,10 +214,10 @@ def _check_budgets(subject: Checked) -> None:
     around = _around(subject)
     names: dict[str, int] = {}
     for section in subject.file.budgets:
-        place = int(section.at[-1])
+        place = int(section.place[-1])
         if names.setdefault(section.name, place) != place:
             what = f"is the name of budgets[{names[section.name]}] too; rename one of them"
-            subject.wrong((*section.at, "name"), what)
+            subject.wrong((*section.place, "name"), what)
         check_budget(subject.document, section, around)
 
 
@@ -228,3 +229,22 @@ def _around(subject: Checked) -> Around:
         models=subject.served_names() if subject.names_all_models() else None,
         steps_down=subject.may_step_down(),
     )
+
+
+def _check_alerts(subject: Checked) -> None:
+    relay, server = subject.file.alerts.relay, subject.file.server
+    at = ("alerts", "relay")
+    if not is_loopback(relay.listen) and relay.token is None and subject.intact(*at, "token"):
+        what = "is reachable from other machines; set alerts.relay.token too, or listen on 127.0.0.1"
+        subject.wrong((*at, "listen"), what)
+    if relay.listen.port and relay.listen in {server.listen, server.admin_listen}:
+        subject.wrong((*at, "listen"), "is an address of the server itself; use another port")
+    for name, bot in relay.bots.items():
+        if bot.kind == "wecom" and bot.secret is not None:
+            subject.wrong(
+                (*at, "bots", name, "secret"), "is for DingTalk and Feishu: WeCom's bots do not sign; remove it"
+            )
+    for index, name in enumerate(subject.file.alerts.digest.bots):
+        if name not in relay.bots and subject.intact(*at):
+            what = f"is no bot of alerts.relay.bots{nearest(name, tuple(relay.bots))}"
+            subject.wrong(("alerts", "digest", "bots", index), what)

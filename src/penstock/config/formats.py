@@ -59,6 +59,13 @@ def parse_budget_name(text: str) -> str:
     return text
 
 
+def parse_bot_name(text: str) -> str:
+    """The name of a bot: it becomes a part of a path."""
+    if not _NAME.fullmatch(text):
+        raise ValueError("is no name of a bot; use letters, digits, `.`, `_` and `-`, 64 at most")
+    return text
+
+
 def parse_zone(text: str) -> ZoneInfo:
     """An IANA time zone."""
     try:
@@ -120,6 +127,14 @@ def parse_base_url(text: str) -> str:
 def parse_proxy(text: str) -> Secret:
     """The URL of an HTTP proxy, the only kind that ``providers/dial.py`` speaks to; it may hold a password."""
     _split(text, ("http",), "http://127.0.0.1:3128")
+    return Secret(text)
+
+
+def parse_bot_url(text: str) -> Secret:
+    """The webhook of a bot, its token in path or query: all of it is a secret."""
+    url = _split(text, ("http", "https"), "https://oapi.dingtalk.com/robot/send?access_token=...")
+    if url.fragment or url.username is not None:
+        raise ValueError("has a fragment or a user in it; copy the bot's webhook again")
     return Secret(text)
 
 

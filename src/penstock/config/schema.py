@@ -14,6 +14,8 @@ from penstock.config.fields import (
     Allowance,
     BaseUrl,
     Boolean,
+    BotName,
+    BotUrl,
     BudgetName,
     Choice,
     Count,
@@ -29,6 +31,7 @@ from penstock.config.fields import (
     KeyName,
     Label,
     ListenAddress,
+    MinuteOfDay,
     ModelName,
     Network,
     NetworkName,
@@ -56,6 +59,7 @@ from penstock.config.kinds import DIALECTS
 from penstock.config.settings import Address
 from penstock.core.budget import SCOPES
 from penstock.core.windows import WINDOWS
+from penstock.wire.bots import BOTS
 
 DEFAULT_FX = {"USD": Decimal("7.10")}
 """For the default book currency, CNY."""
@@ -69,7 +73,7 @@ class Section(BaseModel):
     _at: Path = PrivateAttr(default=())
 
     @property
-    def at(self) -> Path:
+    def place(self) -> Path:
         """Where it stands in the file."""
         return self._at
 
@@ -128,6 +132,7 @@ Balance = Annotated[
     str,
     Parsed("`round_robin`, `weighted`, `least_busy`, `ip_hash`, `prefix` or `latency`", Choice(BALANCES)),
 ]
+BotKind = Annotated[str, Parsed("`dingtalk`, `feishu` or `wecom`", Choice(BOTS))]
 HashBy = Annotated[str, Parsed("`address`, `key` or `session`", Choice(("address", "key", "session")))]
 RegionOrder = Annotated[
     str, Parsed("`any`, `caller`, `fixed` or `latency`", Choice(("any", "caller", "fixed", "latency")))
@@ -461,6 +466,48 @@ class KeySection(Section):
     """Requests at once."""
 
 
+class BotSection(Section):
+    """A bot of a group chat."""
+
+    kind: BotKind
+    """Whose chat it is in; `feishu` is Lark too."""
+    url: BotUrl
+    """Its webhook. Whoever has it can write to the group."""
+    secret: Credential | None = None
+    """What it signs with, where signing is switched on for it."""
+
+
+class RelaySection(Section):
+    """`penstock alerts relay`: takes what Alertmanager sends, and tells it to bots."""
+
+    listen: ListenAddress = Address("127.0.0.1", 8790)
+    """Where Alertmanager finds it: `http://HOST:PORT/alerts/BOT`."""
+    token: Credential | None = None
+    """What Alertmanager has to show as bearer token. Needed off loopback."""
+    bots: dict[BotName, BotSection] = {}
+    """The bots, by names of your own."""
+
+
+class DigestSection(Section):
+    """The money of yesterday, told once a day by `penstock alerts relay`."""
+
+    at: MinuteOfDay = 9 * 60
+    """When, in `alerts.timezone`."""
+    bots: tuple[BotName, ...] = ()
+    """Who is told; none = nobody."""
+
+
+class AlertsSection(Section):
+    """What somebody is told."""
+
+    timezone: Zone = ZoneInfo("Asia/Shanghai")
+    """Whose days are meant."""
+    relay: RelaySection = RelaySection()
+    """To the bots of group chats."""
+    digest: DigestSection = DigestSection()
+    """The daily digest."""
+
+
 class File(Section):
     """The whole file."""
 
@@ -500,3 +547,5 @@ class File(Section):
     """How failed calls are repeated."""
     keys: tuple[KeySection, ...] = ()
     """Static keys, for development."""
+    alerts: AlertsSection = AlertsSection()
+    """What somebody is told, and where."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from penstock.core.budget import Budget
 
@@ -259,6 +260,34 @@ class StaticKey:
 
 
 @dataclass(frozen=True, slots=True)
+class BotSettings:
+    """A bot of a group chat. ``kind``: one of ``wire.bots.BOTS``."""
+
+    name: str
+    kind: str
+    url: Secret
+    """Its token is in it."""
+    secret: Secret | None
+    """What its messages are signed with; None = they are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """What somebody is told, and where."""
+
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Asia/Shanghai"))
+    """Whose days are meant."""
+    listen: Address = Address("127.0.0.1", 8790)
+    """Of the relay."""
+    token: Secret | None = None
+    """What Alertmanager shows to it; None = nothing."""
+    bots: Mapping[str, BotSettings] = field(default_factory=dict)
+    digest_minute: int = 9 * 60
+    """After midnight: when yesterday's money is told."""
+    digest_bots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, complete."""
 
@@ -295,6 +324,7 @@ class Settings:
     takes_models: bool = False
     """The file names no models, so those that a centre offers are served too."""
     warnings: tuple[str, ...] = ()
+    alerts: AlertSettings = field(default_factory=AlertSettings)
 
     @property
     def shared_url(self) -> str:

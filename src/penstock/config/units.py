@@ -29,6 +29,7 @@ _WHOLE: Final = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
 _AMOUNT: Final = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,18})?", re.ASCII)
 _HOST: Final = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}", re.ASCII)
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
+_TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _LAST_PORT: Final = 65_535
 
 
@@ -51,6 +52,19 @@ def format_duration(seconds: float) -> str:
         if milliseconds % size == 0 and milliseconds:
             return f"{milliseconds // size}{unit}"
     return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def parse_minute(text: str) -> int:
+    """Minutes after midnight. Raises ValueError unless it is a time of day such as 09:00."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        raise ValueError("is no time of day; write hours and minutes, such as 09:00")
+    return int(found[1]) * 60 + int(found[2])
+
+
+def format_minute(minute: int) -> str:
+    """Minutes after midnight as ``09:00``."""
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def parse_size(text: str) -> int:
