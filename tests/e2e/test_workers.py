@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.support.gateway_process import wait_for
-from tests.support.metrics_text import samples
+from tests.support.metrics_text import exemplars, samples
 from tests.support.workers_house import House, house_in_memory, shared_house
 
 pytestmark = pytest.mark.e2e
@@ -38,6 +38,9 @@ def test_both_serve_and_are_told_as_one(house: House) -> None:
     found = samples(house.metrics())
     assert found["penstock_ledger_healthy", ()] == 1
     assert found["penstock_concurrency_limit", ()] == 2 * 512
+    told = exemplars(house.metrics("application/openmetrics-text"))
+    assert "penstock_request_duration_seconds_bucket" in {name for name, _ in told}
+    assert {each.labels["request_id"][:4] for each in told.values()} == {"req_"}
 
 
 @either_way

@@ -124,19 +124,21 @@ class GatewayProcess:
 
     # --- what an operator asks
 
-    def admin(self, path: str, method: str = "GET", *, token: str = ADMIN_TOKEN) -> tuple[int, str]:
+    def admin(
+        self, path: str, method: str = "GET", *, token: str = ADMIN_TOKEN, accept: str = "*/*"
+    ) -> tuple[int, str]:
         """Status and body of a request to the admin plane."""
         connection = HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE_S)
         try:
-            connection.request(method, path, headers={"authorization": f"Bearer {token}"})
+            connection.request(method, path, headers={"authorization": f"Bearer {token}", "accept": accept})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
             connection.close()
 
-    def metrics(self) -> str:
+    def metrics(self, accept: str = "*/*") -> str:
         """What ``/metrics`` says."""
-        return self.admin("/metrics")[1]
+        return self.admin("/metrics", accept=accept)[1]
 
     def answered(self) -> float:
         """How many requests ended, by ``/metrics``."""
