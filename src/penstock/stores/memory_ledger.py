@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
-from penstock.stores.overview import overview, speeds, spend_queries
+from penstock.stores.overview import overview, speeds, spend_queries, times
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.rows import tags_text
 from penstock.stores.spend import QUARTER_S, check_query, grouped
@@ -64,7 +64,7 @@ class MemoryLedger:
         asked = spend_queries(query)
         spend = [grouped(each, self._buckets(each)) for each in asked]
         ended = list(self._ended(query.since, query.until))
-        return overview(asked, spend, speeds(ended), Counter(row.outcome for row in ended).items())
+        return overview(asked, spend, speeds(times(ended)), Counter(row.outcome for row in ended).items())
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange."""

@@ -1,5 +1,6 @@
 """The answer to ``overview`` from what each store finds: the part that no SQL does. Pure."""
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,6 +12,8 @@ from penstock.stores.spend import check_query
 Grouped = tuple[Sequence[SpendRow], SpendRow]
 SpeedFields = tuple[str, bool, str, int, float, float]
 """Of ``Speed``, in its order."""
+Times = tuple[str, bool, float, float | None]
+"""Of an answer: its model, whether it came from a store, seconds to its end, and to its first byte if streamed."""
 
 _STORED = ("exact", "similar")
 
@@ -28,11 +31,11 @@ def spend_queries(query: OverviewQuery) -> Sequence[SpendQuery]:
 def overview(
     asked: Sequence[SpendQuery],
     spend: Sequence[Grouped],
-    measured: Iterable[SpeedFields],
+    quantiles: Iterable[SpeedFields],
     outcomes: Iterable[tuple[str, int]],
 ) -> Overview:
     """``spend``: groups and total of each query; the total is the same in all."""
-    found = [Speed(fields[0], bool(fields[1]), *fields[2:]) for fields in measured]
+    found = [Speed(fields[0], bool(fields[1]), *fields[2:]) for fields in quantiles]
     return Overview(
         {query.by: groups for query, (groups, _) in zip(asked, spend, strict=True)},
         spend[0][1],
@@ -41,18 +44,23 @@ def overview(
     )
 
 
-def speeds(ended: Iterable[ExchangeRow]) -> Iterator[SpeedFields]:
+def speeds(answers: Iterable[Times]) -> Iterator[SpeedFields]:
+    """Quantiles of the answers that went well."""
+    found: defaultdict[tuple[str, bool, str], array[float]] = defaultdict(lambda: array("d"))
+    for model, stored, to_end_s, to_first_byte_s in answers:
+        found[model, stored, "end"].append(to_end_s)
+        if to_first_byte_s is not None:
+            found[model, stored, "first_byte"].append(to_first_byte_s)
+    for (model, stored, part), seconds in found.items():
+        ordered = sorted(seconds)
+        yield model, stored, part, len(ordered), _nearest_rank(ordered, 50), _nearest_rank(ordered, 95)
+
+
+def times(ended: Iterable[ExchangeRow]) -> Iterator[Times]:
     """By the rules of ``sql/ledger.sql``."""
-    found: defaultdict[tuple[str, bool, str], list[float]] = defaultdict(list)
     for row in ended:
         if row.outcome == "ok":
-            stored = row.cache in _STORED
-            found[row.model, stored, "end"].append(row.duration_s)
-            if row.streamed and row.first_byte_s is not None:
-                found[row.model, stored, "first_byte"].append(row.first_byte_s)
-    for (model, stored, part), seconds in found.items():
-        seconds.sort()
-        yield model, stored, part, len(seconds), _nearest_rank(seconds, 50), _nearest_rank(seconds, 95)
+            yield row.model, row.cache in _STORED, row.duration_s, row.first_byte_s if row.streamed else None
 
 
 def _nearest_rank(ordered: Sequence[float], percent: int) -> float:

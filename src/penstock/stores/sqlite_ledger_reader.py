@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
-from penstock.stores.overview import overview, spend_queries
+from penstock.stores.overview import overview, speeds, spend_queries
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.queries import load_queries
 from penstock.stores.rows import read_attempt, read_exchange, read_share
@@ -20,7 +20,7 @@ _ID_TIME: Final = 12
 _NEAR_S: Final = 60.0
 _EVER: Final = 1e18
 PIECE_ROWS: Final = 20_000
-"""Exchanges whose charges are summed up at a time: some MB; ten times as many are hardly faster."""
+"""Exchanges that are summed up at a time: some MB; ten times as many are hardly faster."""
 _NOTHING: Final = Posted("", 0, 0)
 _APART_S: Final = 86_400.0
 """How far an attempt's dispatch may be from its exchange's arrival, either way: more than deadlines allow, so that only
@@ -46,7 +46,8 @@ class SqliteLedgerReader:
     async def spend(self, query: SpendQuery) -> tuple[Sequence[SpendRow], SpendRow]:
         """The groups and their total. Raises StoreError for an unknown grouping or zone, or an unreadable store."""
         check_query(query)
-        return await self._reader.run(lambda connection: grouped(query, self._buckets(connection, query)))
+        buckets = await self._reader.run(lambda connection: self._buckets(connection, [query]))
+        return grouped(query, buckets[query.by])
 
     async def overview(self, query: OverviewQuery) -> Overview:
         """Several groupings over one span, and how it went. Raises as ``spend`` does."""
@@ -112,15 +113,19 @@ class SqliteLedgerReader:
         return sorted(found, key=lambda pair: (pair[0].at, pair[0].id))
 
     def _overview(self, connection: sqlite3.Connection, asked: Sequence[SpendQuery]) -> Overview:
-        spend = [grouped(query, self._buckets(connection, query)) for query in asked]
+        buckets = self._buckets(connection, asked)
         span = {"since": asked[0].since, "until": asked[0].until}
-        speeds, outcomes = (connection.execute(self._queries[name], span) for name in ("speeds", "outcomes"))
-        return overview(asked, spend, speeds, outcomes)
+        measured, outcomes = (connection.execute(self._queries[name], span) for name in ("speeds", "outcomes"))
+        return overview(asked, [grouped(query, buckets[query.by]) for query in asked], speeds(measured), outcomes)
 
-    def _buckets(self, connection: sqlite3.Connection, query: SpendQuery) -> Iterable[SpendRow]:
-        bounds = {"by": query.by, "since": query.since, "until": query.until}
-        rows = connection.execute(self._queries["spend"], bounds)
-        return [SpendRow(str(group), *sums) for group, *sums in rows]
+    def _buckets(self, connection: sqlite3.Connection, asked: Sequence[SpendQuery]) -> dict[str, list[SpendRow]]:
+        """By grouping, a group's in parts; all of them over the span of the first."""
+        found: dict[str, list[SpendRow]] = {query.by: [] for query in asked}
+        for since, until in self._pieces(connection, asked[0].since, min(asked[0].until, _EVER)):
+            named = {"asked": _json(list(found)), "since": since, "until": until}
+            for by, group, *sums in connection.execute(self._queries["spend"], named):
+                found[by].append(SpendRow(str(group), *sums))
+        return found
 
     def _rows_of(self, connection: sqlite3.Connection, exchange_id: str) -> Sequence[LedgerRow]:
         """First where the id says it must stand in time, then everywhere: there is no index on the id alone."""

@@ -13,6 +13,9 @@ from penstock.errors import StoreError
 from penstock.ports import OverviewQuery, Speed, SpendQuery, Stores
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.spend import GROUPINGS
+from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
+from penstock.stores.sqlite_reader import SqliteReader
+from tests.contract.stores.conftest import Reopen
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row
 
 SPAN = (AT, AT + 1000)
@@ -52,6 +55,24 @@ async def test_it_is_the_same_as_asking_one_by_one(stores: Stores) -> None:
     for by in GROUPINGS:
         groups, total = await stores.reader.spend(SpendQuery(by, *SPAN, EVERYTHING.timezone))
         assert (found.spend[by], found.total) == (groups, total)
+
+
+async def test_sums_do_not_depend_on_the_pieces(reopen: Reopen) -> None:
+    """SQLite sums up some exchanges at a time, also where many are of one instant: it is the same."""
+    amounts = [{"cost_nano": n, "baseline_nano": 2 * n, "team": f"t{n % 3}"} for n in range(50)]
+    rows = [exchange_row(f"ex_{n}", at=AT + n // 7, **fields) for n, fields in enumerate(amounts)]
+    stores = await reopen()
+    stores.ledger.append([*rows, *(share_row(f"at_{row.id}", row.id, 7, "exact") for row in rows[::3])])
+    await stores.ledger.flush()
+    reader = SqliteReader(reopen.path, "pieces")
+    try:
+        in_pieces = SqliteLedgerReader(reader, piece_rows=2)
+        assert await in_pieces.overview(EVERYTHING) == await stores.reader.overview(EVERYTHING)
+        for by in GROUPINGS:
+            query = SpendQuery(by, 0, math.inf, "UTC")
+            assert await in_pieces.spend(query) == await stores.reader.spend(query)
+    finally:
+        await reader.close()
 
 
 async def test_it_says_how_it_went(stores: Stores) -> None:

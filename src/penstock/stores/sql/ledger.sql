@@ -80,66 +80,60 @@ ON CONFLICT (exchange_id, attempt_id, lever) DO NOTHING
 
 -- Reading.
 
--- One row per bucket and currency; a bucket is a value of the grouping, except that hours and days come as quarters of an hour and
--- tags as the whole set: stores/spend.py makes groups of them. A difference with an unknown side is NULL and adds nothing.
+-- One row per grouping of `asked` (a JSON array), bucket and currency; a bucket is a value of the grouping, except that hours and
+-- days come as quarters of an hour and tags as the whole set: stores/spend.py makes groups of them. The exchanges are read once,
+-- whatever is asked. A difference with an unknown side is NULL and adds nothing.
 -- name: spend
-SELECT
-    CASE :by
-        WHEN 'model' THEN e.model
-        WHEN 'deployment' THEN e.deployment
-        WHEN 'endpoint' THEN e.endpoint
-        WHEN 'key' THEN CASE e.key_name WHEN '' THEN e.key_id ELSE e.key_name END
-        WHEN 'team' THEN e.team
-        WHEN 'user' THEN e.user
-        WHEN 'tag' THEN e.tags
-        WHEN 'hour' THEN CAST(e.at / 900 AS INTEGER)
-        WHEN 'day' THEN CAST(e.at / 900 AS INTEGER)
-        WHEN 'lever' THEN coalesce(
+WITH asked AS MATERIALIZED (
+    SELECT value AS grouping FROM json_each(:asked)
+),
+ended AS MATERIALIZED (
+    SELECT
+        e.at, e.model, e.deployment, e.endpoint, CASE e.key_name WHEN '' THEN e.key_id ELSE e.key_name END AS key, e.team, e.user,
+        e.tags, e.currency, e.outcome, e.input_miss + e.input_hit + e.cache_write + e.output AS tokens,
+        e.cost_nano, e.baseline_nano, e.avoided_nano,
+        (
+            SELECT sum(a.charged_book_nano) FROM attempts AS a WHERE a.exchange_id = e.id AND a.outcome NOT IN ('ok', 'open')
+        ) AS wasted_nano,
+        CASE WHEN 'lever' IN (SELECT grouping FROM asked) THEN coalesce(
             (SELECT max(s.lever) FROM shares AS s WHERE s.exchange_id = e.id AND s.lever <> 'direct'),
             (SELECT max(s.lever) FROM shares AS s WHERE s.exchange_id = e.id),
             ''
-        )
-    END AS bucket,
-    count(*),
-    sum(e.input_miss + e.input_hit + e.cache_write + e.output),
-    coalesce(sum(e.cost_nano), 0),
-    coalesce(sum(e.baseline_nano), 0),
-    coalesce(sum(e.baseline_nano - e.cost_nano), 0),
-    coalesce(sum((
-        SELECT sum(a.charged_book_nano) FROM attempts AS a WHERE a.exchange_id = e.id AND a.outcome NOT IN ('ok', 'open')
-    )), 0),
-    sum(e.cost_nano IS NULL OR e.baseline_nano IS NULL),
-    sum(e.outcome <> 'ok'),
-    coalesce(sum(e.avoided_nano), 0),
-    e.currency
-FROM exchanges AS e
-WHERE e.at >= :since AND e.at < :until AND e.outcome <> 'open'
-GROUP BY bucket, e.currency
-
--- How long what went well took, to the end and to the first byte of streams: quantiles by the nearest rank.
--- name: speeds
-WITH measured AS (
-    SELECT model, cache IN ('exact', 'similar') AS cached, 'end' AS part, duration_s AS seconds
-    FROM exchanges
-    WHERE at >= :since AND at < :until AND outcome = 'ok'
-    UNION ALL
-    SELECT model, cache IN ('exact', 'similar'), 'first_byte', first_byte_s
-    FROM exchanges
-    WHERE at >= :since AND at < :until AND outcome = 'ok' AND streamed AND first_byte_s IS NOT NULL
-),
-ranked AS (
-    SELECT
-        model, cached, part, seconds,
-        row_number() OVER (PARTITION BY model, cached, part ORDER BY seconds) AS place,
-        count(*) OVER (PARTITION BY model, cached, part) AS answers
-    FROM measured
+        ) END AS lever
+    FROM exchanges AS e
+    WHERE e.at >= :since AND e.at < :until AND e.outcome <> 'open'
 )
 SELECT
-    model, cached, part, max(answers),
-    min(seconds) FILTER (WHERE place * 100 >= answers * 50),
-    min(seconds) FILTER (WHERE place * 100 >= answers * 95)
-FROM ranked
-GROUP BY model, cached, part
+    grouping,
+    CASE grouping
+        WHEN 'model' THEN model
+        WHEN 'deployment' THEN deployment
+        WHEN 'endpoint' THEN endpoint
+        WHEN 'key' THEN key
+        WHEN 'team' THEN team
+        WHEN 'user' THEN user
+        WHEN 'tag' THEN tags
+        WHEN 'lever' THEN lever
+        ELSE CAST(at / 900 AS INTEGER)
+    END AS bucket,
+    count(*),
+    sum(tokens),
+    coalesce(sum(cost_nano), 0),
+    coalesce(sum(baseline_nano), 0),
+    coalesce(sum(baseline_nano - cost_nano), 0),
+    coalesce(sum(wasted_nano), 0),
+    sum(cost_nano IS NULL OR baseline_nano IS NULL),
+    sum(outcome <> 'ok'),
+    coalesce(sum(avoided_nano), 0),
+    currency
+FROM asked CROSS JOIN ended
+GROUP BY grouping, bucket, currency
+
+-- How long what went well took: to the end, and streams to the first byte.
+-- name: speeds
+SELECT model, cache IN ('exact', 'similar'), duration_s, CASE WHEN streamed THEN first_byte_s END
+FROM exchanges
+WHERE at >= :since AND at < :until AND outcome = 'ok'
 
 -- name: outcomes
 SELECT outcome, count(*)
