@@ -63,7 +63,7 @@ def _values(figures: Figures, top: int) -> dict[str, Any]:
     return {
         "figures": figures,
         "total": total,
-        "known_cost": total.baseline_nano - total.saved_nano,
+        "with_penstock": total.baseline_nano - total.saved_nano,
         "since": wording.instant(query.since, zone) if query.since else "",
         "until": wording.instant(query.until, zone),
         "made_at": wording.instant(figures.made_at, zone),

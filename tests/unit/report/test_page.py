@@ -123,7 +123,7 @@ def test_what_is_not_priced_is_said() -> None:
     """The number of requests, and the step that they are."""
     total = spend_row("total", unpriced=1, cost_nano=2_500)
     text = Tags(render(figures_of("plain", total=total), 10)).text
-    assert "Without 1 request that no price covers." in text
+    assert "Requests without a known price (1) save nothing here." in text
     assert "Without a known price" in text
 
 
