@@ -155,6 +155,9 @@ class Metrics:
         self._counts: dict[str, defaultdict[Labels, int]] = {
             declared.name: defaultdict(int) for declared in DECLARED if declared.kind == "counter"
         }
+        for declared in DECLARED:
+            if declared.kind == "counter" and not declared.labels:
+                self._counts[declared.name][()] = 0  # what begins at 1 is no increase
         self._histograms: dict[str, defaultdict[Labels, Histogram]] = {
             declared.name: defaultdict(partial(Histogram, declared.bounds)) for declared in DECLARED if declared.bounds
         }

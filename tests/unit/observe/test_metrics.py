@@ -145,6 +145,13 @@ def test_the_last_seconds_are_told_from_the_same_counts(metrics: Metrics) -> Non
     assert (done.calls, done.failures) == ({"sim/sim-chat": 3}, {"sim/sim-chat": 1})
 
 
+def test_what_may_never_happen_is_told_from_the_start(metrics: Metrics) -> None:
+    """An alert on an increase would not see a counter that begins at 1."""
+    assert samples(metrics)["penstock_ledger_rows_lost_total", ()] == 0
+    metrics.rows_lost(3)
+    assert samples(metrics)["penstock_ledger_rows_lost_total", ()] == 3
+
+
 async def test_gauges_are_read_at_the_scrape(metrics: Metrics) -> None:
     """And not before."""
     depth = 3
