@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from operator import add
 from typing import Final, NamedTuple
 
+from penstock.observe.counts import OK, OTHER
 from penstock.observe.exposition import Format, end, head, number
-from penstock.observe.metrics import DECLARED
+from penstock.observe.metrics import DECLARED, MOST_SERIES
 
 ACROSS: Final[Mapping[str, str]] = {
     **{declared.name: declared.across for declared in DECLARED if declared.kind == "gauge"},
@@ -26,6 +27,10 @@ _EXCEPT_FOR: Final[Mapping[str, Mapping[str, str]]] = {
 _RULES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": add, "max": max, "min": min}
 _SAMPLE: Final = re.compile(r'([\w:]+(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?) (\S+)(?: # (.+))?')
 """A series, its value, and its exemplar."""
+
+
+_OUTCOME: Final = re.compile(r'outcome="[^"]*"')
+_OK: Final = f'outcome="{OK}"'
 
 
 class Family(NamedTuple):
@@ -85,10 +90,28 @@ def read(text: str) -> Exposition:
     return Exposition(families, samples)
 
 
+class _Places(dict[str, str]):
+    """Under which series each one of a metric that has an outcome is told: no more than ``most``, as in one process."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._left = most
+
+    def __missing__(self, series: str) -> str:
+        if self._left > 0 or _OK in series:
+            self._left -= 1
+            told = series
+        else:
+            told = _OUTCOME.sub(f'outcome="{OTHER}"', series)
+        self[series] = told
+        return told
+
+
 class Aggregate:
     """What was read of each process, by its name."""
 
     def __init__(self) -> None:
+        self._places = {name: _Places(most) for name, most in MOST_SERIES.items()}
         self._families: dict[str, Family] = {}
         self._read: dict[str, Samples] = {}
         self._ended: Samples = defaultdict(dict)
@@ -96,7 +119,17 @@ class Aggregate:
     def take(self, process: str, told: Exposition) -> None:
         """What a process says now."""
         self._families.update(told.families)
-        self._read[process] = told.samples
+        self._read[process] = {name: self._bounded(name, samples) for name, samples in told.samples.items()}
+
+    def _bounded(self, name: str, samples: Mapping[str, Sample]) -> dict[str, Sample]:
+        """Several processes have their own first thousands of series, which together would be too many."""
+        places = self._places.get(name)
+        if places is None:
+            return dict(samples)
+        bounded: dict[str, Sample] = {}
+        for series, sample in samples.items():
+            _merge(bounded, name, {places[series]: sample})
+        return bounded
 
     def end(self, process: str) -> None:
         """It is no more: what it has counted stays."""

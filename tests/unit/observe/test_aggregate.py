@@ -5,8 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.observe.aggregate import ACROSS, Aggregate, read
 from penstock.observe.exposition import Format
-from penstock.observe.metrics import DECLARED
-from tests.support.metrics_text import exemplars, samples
+from penstock.observe.metrics import DECLARED, MOST_SERIES
+from tests.support.metrics_text import Sample, exemplars, samples
 
 COUNTER = (
     '# HELP penstock_shed_total Refused.\n# TYPE penstock_shed_total counter\npenstock_shed_total{{reason="{}"}} {}\n'
@@ -121,3 +121,27 @@ penstock_shed_total{{reason="a # {{b}} 3"}} {0} # {{request_id="req_{0}"}} 1.0 {
     assert sample(aggregate.render("01").decode(), "penstock_shed_total", reason="a # {b} 3") == 5
     (exemplar,) = exemplars(aggregate.render("01", Format.OPENMETRICS).decode()).values()
     assert exemplar.labels == {"request_id": "req_3"}
+
+
+def test_workers_together_have_no_more_series_than_one() -> None:
+    """Though each has seen other outcomes: what is new beyond the bound is ``other``, and nothing is lost or falls."""
+    name = "penstock_attempts_total"
+    most = MOST_SERIES[name]
+
+    def told(outcome: str, count: int) -> str:
+        lines = (
+            f'{name}{{deployment="d{place}",outcome="{each}"}} {count}\n'
+            for place in range(most)
+            for each in ("ok", outcome)
+        )
+        return f"# TYPE {name} counter\n" + "".join(lines)
+
+    aggregate, totals = Aggregate(), list[dict[Sample, float]]()
+    for process, outcome in (("0", "late"), ("1", "busy"), ("0", "late")):
+        aggregate.take(process, read(told(outcome, 1 + len(totals))))
+        totals.append(samples(aggregate.render("01").decode()))
+    assert len(totals[-1]) <= 3 * most
+    assert [sum(each.values()) for each in totals] == [2 * most, (2 + 4) * most, (6 + 4) * most]
+    assert all(totals[-1][series] >= value for series, value in totals[0].items())
+    assert sample(aggregate.render("01").decode(), name, deployment="d0", outcome="ok") == 3 + 2
+    assert sample(aggregate.render("01").decode(), name, deployment="d0", outcome="other") == 2
