@@ -313,7 +313,7 @@ class Metrics:
     async def scrape(self, format_: Format = Format.TEXT) -> bytes:
         """The exposition. Gauges are read here and text is made in a thread, both in pieces: the loop turns between.
 
-        A piece is half a millisecond's work, for a thread at work holds the loop up as the loop itself does.
+        For a thread at work holds the loop up as the loop itself does (docs/adr/0017-an-exposition-of-our-own.md).
         """
         self._gauges = await self._readings.read()
         made, told = self.pieces(format_), list[bytes]()
