@@ -193,6 +193,22 @@ class Centre(Protocol):
         ...
 
 
+class DigestNotes(Protocol):
+    """Which digests were told, for all who share a store. Every method raises StoreError."""
+
+    async def take(self, note: str, now: float, until: float) -> Literal["taken", "busy", "told"]:
+        """``taken``: by the caller, until then; ``busy``: by another; ``told``: there is nothing to do."""
+        ...
+
+    async def told(self, note: str, until: float) -> None:
+        """What was taken is done; known until then."""
+        ...
+
+    async def give_back(self, note: str) -> None:
+        """What was taken was not done."""
+        ...
+
+
 class CentreNotes(Protocol):
     """What an edge remembers of its centre from start to start. Never raises: what is lost is asked for again."""
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "spend": "What was spent, on what, and what was saved.",
     "report": "One page for who pays: spend, savings, speed, errors, budgets.",
     "budgets": "How much of each budget is used, and setting them.",
+    "alerts": "Tell chats of alerts and of yesterday's money; find the alerts that are noise.",
     "cache": "Look at the cache, or empty it.",
     "prices": "The price book: what a model costs, and since when.",
     "top": "What the gateway does now, live.",

@@ -10,12 +10,25 @@ from typing import Final
 import msgspec
 
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import AuditStore, BudgetStore, Clock, Ids, KeyStore, LedgerReader, Purge, Rng, Shared, Stores
+from penstock.ports import (
+    AuditStore,
+    BudgetStore,
+    Clock,
+    DigestNotes,
+    Ids,
+    KeyStore,
+    LedgerReader,
+    Purge,
+    Rng,
+    Shared,
+    Stores,
+)
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes
 from penstock.stores.checkup_redis import describe_persistence
-from penstock.stores.location import is_postgres, sqlite_path
+from penstock.stores.digest_notes import MemoryDigestNotes, PostgresDigestNotes, SqliteDigestNotes
+from penstock.stores.location import MEMORY, is_postgres, sqlite_path
 from penstock.stores.lock import StoreLock
 from penstock.stores.memory_budgets import MemoryBudgets
 from penstock.stores.memory_keys import MemoryKeys
@@ -168,6 +181,19 @@ async def open_audit(url: str, directory: Path, *, write: bool) -> AsyncIterator
         return
     async with _open_part(url, directory, write=write) as (writer, reader):
         yield SqliteAudit(writer, reader)
+
+
+@asynccontextmanager
+async def open_digest_notes(url: str, directory: Path) -> AsyncIterator[DigestNotes]:
+    """Which digests were told, beside a server or without one. Raises StoreError."""
+    if url == MEMORY:
+        yield MemoryDigestNotes()
+    elif is_postgres(url):
+        async with _open_pool(url, write=True) as pool:
+            yield PostgresDigestNotes(pool)
+    else:
+        async with _open_part(url, directory, write=True) as (writer, _):
+            yield SqliteDigestNotes(writer)
 
 
 @asynccontextmanager

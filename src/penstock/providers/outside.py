@@ -1,0 +1,83 @@
+"""Those who are asked over HTTP and serve no models: the bots of chats, Prometheus. One answer, whole and bounded."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from penstock.config.settings import ProviderSettings
+from penstock.errors import ProviderTimeout
+from penstock.ports import Clock, Transport, UpstreamCall
+
+CONNECT_TIMEOUT_S: Final = 5.0
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Outsider:
+    """One of them, by a name that errors may tell; its URLs are told to nobody."""
+
+    def __init__(self, name: str, transport: Transport, clock: Clock) -> None:
+        """``name``: who is asked, in the words of an operator."""
+        self.name = name
+        self._transport = transport
+        self._clock = clock
+        self._row = _row(name)
+
+    async def get(self, url: str, *, most_bytes: int, timeout_s: float) -> Answer:
+        """GET. Raises UpstreamError."""
+        return await self._ask(self._call("GET", url, b""), most_bytes, timeout_s)
+
+    async def post(self, url: str, body: bytes, *, most_bytes: int, timeout_s: float) -> Answer:
+        """POST of a JSON document. Raises UpstreamError."""
+        return await self._ask(self._call("POST", url, body), most_bytes, timeout_s)
+
+    def _call(self, method: str, url: str, body: bytes) -> UpstreamCall:
+        headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body else {})
+        return UpstreamCall(
+            provider=self._row,
+            method=method,
+            url=url,
+            headers=headers,
+            body=body,
+            stream=False,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+        )
+
+    async def _ask(self, call: UpstreamCall, most_bytes: int, timeout_s: float) -> Answer:
+        deadline = self._clock.deadline()
+        try:
+            with deadline.until(self._clock.monotonic() + timeout_s):
+                response = await self._transport.send(call)
+                try:
+                    return Answer(response.status, response.headers, await response.read(most_bytes))
+                finally:
+                    await response.close()
+        except TimeoutError:
+            raise ProviderTimeout(f"{self.name} did not answer within {timeout_s:.0f} s") from None
+        finally:
+            deadline.close()
+
+
+def _row(name: str) -> ProviderSettings:
+    """What the sender wants to know of whom it calls."""
+    return ProviderSettings(
+        name=name,
+        kind="",
+        base_urls=MappingProxyType({}),
+        api_key=None,
+        prices=None,
+        private=True,
+        after_disconnect="completes",
+        billed_at="completion",
+        price_book="",
+        currency="",
+        proxy=None,
+        ca_file=None,
+        headers=MappingProxyType({}),
+    )
