@@ -50,6 +50,10 @@ lock: $(VENV)/dev.stamp ## Write requirements/*.txt and the Node lock anew; UPGR
 	$(LOCK) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	npm install --prefix $(NODE) --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
+.PHONY: dashboards
+dashboards: $(VENV)/dev.stamp ## Write deploy/grafana/dashboards from deploy/grafana/source
+	@$(BIN)/python -m deploy.grafana.source
+
 .PHONY: format
 format: $(VENV)/dev.stamp ## Let ruff lay the code out
 	@$(BIN)/ruff check --fix --quiet || true
@@ -57,7 +61,7 @@ format: $(VENV)/dev.stamp ## Let ruff lay the code out
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up: a stamp per environment, so that a second run starts at once ------------------------------------------
 

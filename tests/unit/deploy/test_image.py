@@ -1,22 +1,15 @@
-"""The Dockerfile and the compose file: as little as needed, as nobody, for the gateway that there is."""
+"""The Dockerfile: as little as needed, as nobody, for the gateway that there is."""
 
-import re
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from penstock.cli import alive
 from penstock.cli.main import COMMANDS
-from penstock.config.load import load
-from penstock.config.units import parse_duration
-from penstock.providers.registry import KINDS
-from penstock.server.listener import LAST_WORDS_S
 from tests.support.dockerfile import Instruction, in_context, stages
 
 ROOT = Path(__file__).parents[3]
 BUILD, FINAL = stages(ROOT / "Dockerfile")
-COMPOSE = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text("utf-8"))
 DEPLOYMENT = yaml.safe_load((ROOT / "deploy/kubernetes/base/deployment.yaml").read_text("utf-8"))
 
 
@@ -78,56 +71,3 @@ def test_it_serves_and_says_whether_it_lives() -> None:
     assert _the(FINAL, "CMD").words[0] in COMMANDS
     assert _the(FINAL, "EXPOSE").words == ["8787", str(alive.ADMIN_PORT)]
     assert _the(FINAL, "HEALTHCHECK").words == ["python", "-m", alive.__name__]
-
-
-# --- compose
-
-
-def _penstock() -> Any:
-    return COMPOSE["services"]["penstock"]
-
-
-def test_compose_starts_what_the_config_names() -> None:
-    """Every variable of the config is set, every store that it names is a service and healthy first."""
-    config = (ROOT / "deploy/compose/penstock.yaml").read_text("utf-8")
-    environment = _penstock()["environment"]
-    assert set(environment) == set(re.findall(r"\$\{(\w+)\}", config))
-    hosts = {re.split(r"[/@]", environment[name].partition("://")[2].rpartition("@")[2])[0].partition(":")[0]
-             for name in ("PENSTOCK_STORE", "PENSTOCK_SHARED")}  # fmt: skip
-    assert hosts == set(_penstock()["depends_on"]) == set(COMPOSE["services"]) - {"penstock"}
-    for name in hosts:
-        assert _penstock()["depends_on"][name] == {"condition": "service_healthy"}
-        assert COMPOSE["services"][name]["healthcheck"]["test"][0] == "CMD"
-
-
-def test_the_config_of_compose_is_accepted() -> None:
-    """`penstock check` has nothing to say about it, with what compose gives it."""
-    environment = {name: re.sub(r"\$\{.+?\}", "0" * 64, value) for name, value in _penstock()["environment"].items()}
-    settings = load(ROOT / "deploy/compose/penstock.yaml", environment, registry=KINDS)
-    assert not settings.warnings
-    assert settings.shared_url == environment["PENSTOCK_SHARED"]
-    assert str(settings.ledger.spool) in [each.partition(":")[2] for each in _penstock()["volumes"]]
-
-
-def test_compose_has_no_secret_and_publishes_no_admin_plane() -> None:
-    """Secrets come from outside and must be given; only the data plane is reachable, from this machine."""
-    text = (ROOT / "deploy/compose/compose.yaml").read_text("utf-8")
-    assert all(name.endswith(":?") for name in re.findall(r"\$\{([^}]+)\}", text))
-    assert _penstock()["ports"] == ["127.0.0.1:8787:8787"]
-    assert [name for name, each in COMPOSE["services"].items() if "ports" in each] == ["penstock"]
-
-
-def test_compose_gives_it_nothing_to_write_to_and_time_to_drain() -> None:
-    """Read-only, without capabilities, with a volume for its state and longer to stop than its drain."""
-    service = _penstock()
-    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
-    assert [each for each in service["volumes"] if not each.endswith(":ro")] == ["penstock:/var/lib/penstock"]
-    config = yaml.safe_load((ROOT / "deploy/compose/penstock.yaml").read_text("utf-8"))
-    drain_s = parse_duration(config["server"]["drain"])
-    assert drain_s + LAST_WORDS_S < parse_duration(service["stop_grace_period"])
-
-
-def test_both_places_have_one_config() -> None:
-    """What Kubernetes and compose serve by differs in comments alone."""
-    kubernetes = yaml.safe_load((ROOT / "deploy/kubernetes/base/penstock.yaml").read_text("utf-8"))
-    assert yaml.safe_load((ROOT / "deploy/compose/penstock.yaml").read_text("utf-8")) == kubernetes

@@ -1,0 +1,1 @@
+"""The dashboards of deploy/grafana/dashboards, as code: ``make dashboards`` writes them."""

@@ -1,0 +1,71 @@
+"""PromQL as panels ask it: filtered by what is chosen above, rates over the interval that Grafana finds fitting."""
+
+from typing import Final, NamedTuple
+
+JOB: Final = 'job=~"$job"'
+MODEL: Final = f'{JOB},model=~"$model"'
+INSTANCE: Final = f'{JOB},instance=~"$instance"'
+DEPLOYMENT: Final = f'{JOB},deployment=~"$deployment"'
+BUDGET: Final = f'{JOB},budget=~"$budget"'
+
+_PER_HOUR: Final = 3600
+
+
+class Query(NamedTuple):
+    """One expression. ``legend``: of each series of it; ``exemplars``: with single requests as dots."""
+
+    expr: str
+    legend: str
+    exemplars: bool = False
+
+
+def rate(counter: str, where: str, by: str = "") -> str:
+    """Per second, summed by ``by``."""
+    return f"sum{_by(by)} (rate({counter}{{{where}}}[$__rate_interval]))"
+
+
+def per_hour(counter: str, where: str, by: str = "") -> str:
+    """The same per hour: of money."""
+    return f"{rate(counter, where, by)} * {_PER_HOUR}"
+
+
+def in_range(counter: str, where: str, by: str = "") -> str:
+    """What was added in the time that the dashboard shows."""
+    return f"sum{_by(by)} (increase({counter}{{{where}}}[$__range]))"
+
+
+def or_zero(expr: str) -> str:
+    """0 where there is nothing at all: of what seldom happens, or never."""
+    return f"{expr} or on () vector(0)"
+
+
+def share(part: str, whole: str) -> str:
+    """A ratio, and nothing while ``whole`` is 0."""
+    return f"({part}) / ({whole} > 0)"
+
+
+def money_share(money: str, count: str) -> str:
+    """Money by currency per one of something without a currency."""
+    return f"({money}) / on () group_left () ({count} > 0)"
+
+
+def quantile(at: float, histogram: str, where: str, by: str = "") -> str:
+    """Of the observations in the interval; nothing while there are none."""
+    inside = f"sum{_by(f'{by}, le' if by else 'le')} (rate({histogram}_bucket{{{where}}}[$__rate_interval]))"
+    return f"histogram_quantile({at}, {inside}) >= 0"
+
+
+def quantiles(histogram: str, where: str) -> tuple[Query, ...]:
+    """P50, P95 and P99, with exemplars: single requests that took so long."""
+    return tuple(
+        Query(quantile(at, histogram, where), f"P{at * 100:.0f}", exemplars=at == EXEMPLARS_AT)
+        for at in (0.5, EXEMPLARS_AT, 0.99)
+    )
+
+
+EXEMPLARS_AT: Final = 0.95
+"""One query of a panel asks for exemplars: the three have the same."""
+
+
+def _by(labels: str) -> str:
+    return f" by ({labels})" if labels else ""
