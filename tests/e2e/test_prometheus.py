@@ -42,7 +42,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with ExitStack() as stack:
         receivers: dict[str, MetricsServer] = {
             "victoriametrics": stack.enter_context(victoria_metrics(tmp_path_factory.mktemp("victoria"))),
-            "mimir": stack.enter_context(prometheus_receiver(tmp_path_factory.mktemp("receiver"))),
+            "mimir": stack.enter_context(prometheus_receiver(tmp_path_factory.mktemp("mimir"))),
+            "thanos": stack.enter_context(prometheus_receiver(tmp_path_factory.mktemp("thanos"))),
         }
         writes = [
             each for name, place in receivers.items() for each in remote_write(name, f"{place.origin}/api/v1/write")
@@ -168,9 +169,12 @@ def test_an_exemplar_leads_to_a_request(watched: Watched) -> None:
 # --- history that survives
 
 
-@pytest.mark.parametrize("name", ["mimir", "victoriametrics"])
+@pytest.mark.parametrize("name", ["mimir", "thanos", "victoriametrics"])
 def test_history_is_written_elsewhere(watched: Watched, name: str) -> None:
-    """As the example says: what is recorded, with the installation's name; buckets are left behind."""
+    """As the example says: what is recorded, with the installation's name; buckets are left behind.
+
+    VictoriaMetrics is itself; what is written to the others goes to a second Prometheus, which speaks their protocol.
+    """
     receiver = watched.receivers[name]
     wanted = {"up", "penstock_requests_total", "penstock:requests:rate5m", "penstock:latency_seconds:p95_5m"}
     wait_for(lambda: wanted <= receiver.names(), f"{name}: what is written", LONG_S)
