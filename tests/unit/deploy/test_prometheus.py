@@ -136,7 +136,7 @@ AWAITED: Final = {
     "penstock_tokens_per_day_limit",
     "penstock_tokens_today",
 }
-"""Declared in a moment."""
+"""Of the ledger's day and of accounts: to be declared with what reads them, and then to go from here."""
 _METRIC: Final = re.compile(r"\bpenstock[\w:]+")
 
 
