@@ -84,7 +84,7 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/run.stamp
 
 tools:
-	@.ci/tools node:nodejs npm:npm strace:strace pg_lsclusters:postgresql redis-server:redis-server openssl:openssl chromium:chromium promtool:prometheus victoria-metrics:victoria-metrics
+	@.ci/tools node:nodejs npm:npm strace:strace pg_lsclusters:postgresql redis-server:redis-server openssl:openssl chromium:chromium promtool:prometheus amtool:prometheus-alertmanager victoria-metrics:victoria-metrics
 
 $(NODE)/node_modules/.stamp: $(NODE)/package-lock.json | tools
 	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch $@ \

@@ -72,7 +72,7 @@ def notice_of(digest: Digest) -> Notice:
     parts = [
         Part(f"Spent {_money(total.cost_nano, currency)}", tuple(_spent(digest, currency))),
         Part("By team", tuple(_teams(digest, currency))),
-        Part("The biggest rise", (_rise(digest, currency),)),
+        Part("The biggest rise", tuple(_rise(digest, currency))),
         Part(f"Saved {_money(total.saved_nano, currency)}", tuple(_saved(digest, currency))),
         Part("Budgets near their end", tuple(map(_budget, near[:MOST_SHOWN]))),
     ]
@@ -107,7 +107,7 @@ def _teams(digest: Digest, currency: str) -> Iterator[str]:
         yield f"{len(rest)} more: {_money(sum(cost for _, cost in rest), currency)}"
 
 
-def _rise(digest: Digest, currency: str) -> str:
+def _rise(digest: Digest, currency: str) -> Iterator[str]:
     """Against the dearer of the two days, so that neither a weekend nor one odd day makes a rise."""
     before, week = digest.day_before.teams, digest.week_before.teams
 
@@ -115,13 +115,11 @@ def _rise(digest: Digest, currency: str) -> str:
         return digest.of_day.teams[team] - max(before.get(team, 0), week.get(team, 0))
 
     rising = sorted((team for team in digest.of_day.teams if rise(team) > 0), key=lambda team: (-rise(team), team))
-    if not rising:
-        return "none: no team spent more than the day before and a week before" if digest.of_day.teams else ""
-    team = rising[0]
-    return (
-        f"{team or NOBODY}: +{_money(rise(team), currency)} (the day before {_money(before.get(team, 0), currency)}, "
-        f"a week before {_money(week.get(team, 0), currency)})"
-    )
+    for team in rising[:1]:
+        then, earlier = (_money(past.get(team, 0), currency) for past in (before, week))
+        yield f"{team or NOBODY}: +{_money(rise(team), currency)} (the day before {then}, a week before {earlier})"
+    if digest.of_day.teams and not rising:
+        yield "none: no team spent more than the day before and a week before"
 
 
 def _saved(digest: Digest, currency: str) -> Iterator[str]:

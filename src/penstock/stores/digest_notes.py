@@ -37,7 +37,8 @@ class MemoryDigestNotes:
 
     async def give_back(self, note: str) -> None:
         """It was not done."""
-        self._notes.pop(note, None)
+        if self._notes.get(note, (0.0, _TOLD))[1] == _TAKEN:
+            del self._notes[note]
 
 
 class SqliteDigestNotes:
