@@ -25,6 +25,7 @@ CHOSEN: Final[Mapping[str, str]] = MappingProxyType(
 
 NEEDS: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "penstock_ledger_spooled_bytes": "store: postgresql",
         "penstock_centre_up": "an edge and its centre",
         "penstock_account_balance": "a provider that tells its balance, providers.NAME.balance",
         "penstock_account_balance_low": "providers.NAME.balance.low",

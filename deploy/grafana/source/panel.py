@@ -30,7 +30,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
 from deploy.grafana.source.limit import GREEN, RED, Limits, steps
-from deploy.grafana.source.query import Query
+from deploy.grafana.source.query import RANGE, Query
 from deploy.grafana.source.unit import COUNT, MONEY, SECONDS, signs
 
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -107,7 +107,8 @@ def _made(panel: _P, title: str, text: str, unit: str, queries: Sequence[Query])
 
 def _target(letter: str, query: Query) -> prometheus.Dataquery:
     target = prometheus.Dataquery().ref_id(letter).datasource(SOURCE).expr(query.expr).legend_format(query.legend)
-    return target.range().exemplar(query.exemplars).editor_mode(QueryEditorMode.CODE)
+    target.exemplar(query.exemplars).editor_mode(QueryEditorMode.CODE)
+    return target.instant() if RANGE in query.expr else target.range()
 
 
 def _legend() -> common.VizLegendOptions:

@@ -8,6 +8,9 @@ INSTANCE: Final = f'{JOB},instance=~"$instance"'
 DEPLOYMENT: Final = f'{JOB},deployment=~"$deployment"'
 BUDGET: Final = f'{JOB},budget=~"$budget"'
 
+RANGE: Final = "[$__range]"
+"""The time that the dashboard shows. What is asked over it has one value, not one at each moment."""
+
 _PER_HOUR: Final = 3600
 
 
@@ -31,7 +34,7 @@ def per_hour(counter: str, where: str, by: str = "") -> str:
 
 def in_range(counter: str, where: str, by: str = "") -> str:
     """What was added in the time that the dashboard shows."""
-    return f"sum{_by(by)} (increase({counter}{{{where}}}[$__range]))"
+    return f"sum{_by(by)} (increase({counter}{{{where}}}{RANGE}))"
 
 
 def or_zero(expr: str) -> str:

@@ -19,8 +19,13 @@ ROOT: Final = Path(__file__).parents[3]
 DEPLOY: Final = ROOT / "deploy"
 TEXT: Final = (DEPLOY / "compose.yaml").read_text("utf-8")
 COMPOSE: Final[dict[str, Any]] = yaml.safe_load(TEXT)
+CHAT_TEXT: Final = (DEPLOY / "compose/chat.yaml").read_text("utf-8")
+CHAT: Final[dict[str, Any]] = yaml.safe_load(CHAT_TEXT)
+RELAY: Final = CHAT["services"]["relay"]
 SERVICES: Final[dict[str, dict[str, Any]]] = COMPOSE["services"]
 PENSTOCK: Final = SERVICES["penstock"]
+ALL: Final = SERVICES | {"relay": RELAY}
+"""With chat.yaml on top."""
 STORES: Final = {"redis", "postgres"}
 
 
@@ -43,6 +48,7 @@ def test_the_specification_takes_it() -> None:
     schema = json.loads(vendored.read_text("utf-8"))
     validator = validator_for(schema)(schema)
     assert list(validator.iter_errors(COMPOSE)) == []
+    assert list(validator.iter_errors(CHAT)) == []
     assert list(validator.iter_errors(COMPOSE | {"services": {"penstock": {"imagee": "penstock"}}})) != []
 
 
@@ -51,10 +57,10 @@ def test_it_has_all_that_is_needed() -> None:
     assert SERVICES.keys() == {"penstock", "redis", "postgres", "prometheus", "alertmanager", "grafana"}
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", ALL)
 def test_each_is_pinned_and_asked_whether_it_is_well(name: str) -> None:
     """An image of one version, a health check without a shell, and a start after a crash."""
-    service = SERVICES[name]
+    service = ALL[name]
     assert re.fullmatch(r"[\w/-]+:v?\d+\.\d+(\.\d+)?(@sha256:[0-9a-f]{64})?", service["image"])
     check = service["healthcheck"]
     assert check["test"][0] == "CMD"
@@ -63,10 +69,10 @@ def test_each_is_pinned_and_asked_whether_it_is_well(name: str) -> None:
     assert service["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", ALL)
 def test_what_is_mounted_is_there(name: str) -> None:
     """Files beside the compose file exist and cannot be written; what is written is in a volume that is declared."""
-    for source, target, writable in _mounts(SERVICES[name]):
+    for source, target, writable in _mounts(ALL[name]):
         assert target.startswith("/")
         if source.startswith("."):
             assert (DEPLOY / source).exists(), source
@@ -83,12 +89,15 @@ def test_every_volume_is_used() -> None:
 
 
 def test_no_secret_is_in_it() -> None:
-    """Secrets come from outside and must be given: there is no default for any."""
-    given = set(re.findall(r"\$\{([^}]+)\}", TEXT))
-    assert all(name.endswith(":?") for name in given)
-    assert {name.removesuffix(":?") for name in given} == set(re.findall(r"\b([A-Z_\d]{8,})=\.\.\.", TEXT))
+    """Secrets come from outside and must be given: there is no default for any, and the first lines name them all."""
+    told: set[str] = set()
+    for text in (TEXT, CHAT_TEXT):
+        given = set(re.findall(r"\$\{([^}]+)\}", text))
+        told |= set(re.findall(r"\b([A-Z_\d]{8,})=\w*\.*", text.partition("services:")[0]))
+        assert all(name.endswith(":?") for name in given)
+        assert {name.removesuffix(":?") for name in given} <= told
     secret = re.compile(r"(SECRET|PASSWORD|TOKEN|_KEY|SHA256)", re.IGNORECASE)
-    for service in SERVICES.values():
+    for service in ALL.values():
         for name, value in service.get("environment", {}).items():
             assert not secret.search(name) or value.startswith("${"), name
 
@@ -103,10 +112,10 @@ def test_only_this_machine_reaches_it() -> None:
     assert PENSTOCK["ports"] == ["127.0.0.1:8787:8787"]
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - STORES)
+@pytest.mark.parametrize("name", sorted(ALL.keys() - STORES))
 def test_it_can_do_no_more_than_it_has_to(name: str) -> None:
     """A root that cannot be written, no capabilities, none to be gained."""
-    service = SERVICES[name]
+    service = ALL[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
 
@@ -196,3 +205,40 @@ def test_grafana_finds_its_dashboards_and_its_source() -> None:
     home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert (DEPLOY / "grafana/dashboards" / Path(home).relative_to(dashboards)).exists()
     assert grafana["environment"]["PENSTOCK_PROMETHEUS_URL"] == "http://prometheus:9090"
+
+
+# --- a chat on top
+
+
+def test_the_relay_is_where_alertmanager_looks() -> None:
+    """On its loopback, at its port, with the token in the file that it reads; the rest is as without a chat."""
+    told = _read("alertmanager/alertmanager.yaml")["receivers"][0]["webhook_configs"][0]
+    config = _read("compose/relay.yaml")["alerts"]["relay"]
+    assert RELAY["network_mode"] == "service:alertmanager"
+    assert told["url"].startswith(f"http://{config['listen']}/")
+    assert told["url"].rpartition("/")[2] in config["bots"]
+    (secret,) = CHAT["services"]["alertmanager"]["secrets"]
+    assert secret["target"] == told["http_config"]["authorization"]["credentials_file"]
+    assert CHAT["secrets"][secret["source"]] == {"environment": "PENSTOCK_RELAY_TOKEN"}
+    assert RELAY["healthcheck"]["test"][-1] == config["listen"].rpartition(":")[2]
+    assert RELAY["image"] == PENSTOCK["image"]
+
+
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu", "wecom"])
+def test_the_config_of_the_relay_is_accepted(kind: str) -> None:
+    """With what compose gives it, and nothing besides."""
+    config = (DEPLOY / "compose/relay.yaml").read_text("utf-8")
+    asked = {
+        each for line in config.splitlines() if not line.startswith("#") for each in re.findall(r"\$\{(\w+)\}", line)
+    }
+    assert asked == RELAY["environment"].keys()
+    environment = {
+        "PENSTOCK_STORE": PENSTOCK["environment"]["PENSTOCK_STORE"].replace("${POSTGRES_PASSWORD:?}", "0" * 16),
+        "PENSTOCK_RELAY_TOKEN": "0" * 32,
+        "PENSTOCK_BOT_KIND": kind,
+        "PENSTOCK_BOT_URL": "https://bot.example/send?key=0123",
+    }
+    settings = load(DEPLOY / "compose/relay.yaml", environment, registry=KINDS)
+    assert not settings.warnings
+    assert settings.alerts.bots["ops"].kind == kind
+    assert RELAY["environment"]["PENSTOCK_STORE"] == PENSTOCK["environment"]["PENSTOCK_STORE"]

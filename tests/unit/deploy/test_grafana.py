@@ -206,6 +206,15 @@ def test_counters_are_rates() -> None:
         assert len(re.findall(r"\[", each.raw)) == len(re.findall(r"\[\$__(?:rate_interval|range)\]", each.raw)), each
 
 
+def test_what_is_asked_over_the_time_shown_is_asked_once() -> None:
+    """At each moment of that time it would be another sum, of as much time before it."""
+    for dashboard in dashboards():
+        for panel in panels(dashboard):
+            for target in panel["targets"]:
+                assert target["instant"] == ("$__range]" in target["expr"]) != target["range"], panel["title"]
+                assert not target["instant"] or panel["type"] in {"stat", "bargauge"}, panel["title"]
+
+
 def test_quantiles_are_of_rates_summed_by_bound() -> None:
     """A quantile of buckets since the start, or without their bounds, is none."""
     rate = r"rate\(\w+_bucket\{[^}]*\}\[\$__rate_interval\]\)"
