@@ -29,6 +29,10 @@ TAG: Final = "penstock"
 _ALL: Final = VariableOption(selected=True, text=["All"], value=["$__all"])
 
 
+_SAYS: Final = {"titleFormat": "{{alertname}}", "textFormat": "{{severity}}", "tagKeys": "severity"}
+"""What a mark of an alert says. Prometheus's data source reads it; the SDK's annotations have no such fields."""
+
+
 class Choice(NamedTuple):
     """What may be chosen above the panels: values that a label has."""
 
@@ -57,6 +61,8 @@ class Board(NamedTuple):
     def json(self) -> str:
         """As Grafana reads it; the same board gives the same text."""
         made = json.loads(json.dumps(self._made(), cls=JSONEncoder))
+        for mark in made["annotations"]["list"]:
+            mark.update(_SAYS)
         return json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def _made(self) -> dashboard.Dashboard:
@@ -83,7 +89,8 @@ def _other_boards() -> DashboardLink:
 
 def _alerts() -> AnnotationQuery:
     """A mark where an alert fires."""
-    expr = 'sum by (alertname) (ALERTS{alertname=~"Penstock.*",alertstate="firing",severity=~"critical|warning"})'
+    firing = 'ALERTS{alertname=~"Penstock.*",alertstate="firing",severity=~"critical|warning"}'
+    expr = f"sum by (alertname, severity) ({firing})"
     return AnnotationQuery().name("Alerts").datasource(SOURCE).enable(enable=True).icon_color(RED).expr(expr)
 
 

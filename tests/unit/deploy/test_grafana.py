@@ -84,6 +84,15 @@ def test_it_leads_to_the_others(dashboard: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: each["uid"])
+def test_it_marks_where_alerts_fire(dashboard: dict[str, Any]) -> None:
+    """With their names, so that a bend in a line has its reason beside it."""
+    (mark,) = dashboard["annotations"]["list"]
+    assert "ALERTS{" in mark["expr"]
+    assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"] + mark["textFormat"])) == {"alertname", "severity"}
+    assert "by (alertname, severity)" in mark["expr"]
+
+
+@pytest.mark.parametrize("dashboard", dashboards(), ids=lambda each: each["uid"])
 def test_it_offers_what_its_queries_use(dashboard: dict[str, Any]) -> None:
     """Every choice above the panels is used by one of them, and every one that they use is offered."""
     offered = {each["name"] for each in dashboard["templating"]["list"]}
