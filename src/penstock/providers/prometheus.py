@@ -39,7 +39,7 @@ class Series(NamedTuple):
 
 
 class _Group(msgspec.Struct):
-    rules: list[Any] = []
+    rules: list[dict[str, Any]] = []
 
 
 class _Rules(msgspec.Struct):
