@@ -29,7 +29,9 @@ OVERHEAD = {"alertname": "PenstockOverheadHigh", "severity": "warning", "job": "
 
 
 @contextmanager
-def running(directory: Path, bots: Mapping[str, ScriptedBot], **alerts: Any) -> Iterator[int]:
+def running(
+    directory: Path, bots: Mapping[str, ScriptedBot], store: str = "sqlite:penstock.db", **alerts: Any
+) -> Iterator[int]:
     """``penstock alerts relay``; its port."""
     port = free_port()
     entries = {
@@ -38,7 +40,7 @@ def running(directory: Path, bots: Mapping[str, ScriptedBot], **alerts: Any) -> 
     }
     relay = {"listen": f"{LOOPBACK}:{port}", "token": TOKEN, "bots": entries}
     config = directory / "penstock.yaml"
-    config.write_text(yaml.safe_dump({"store": "sqlite:penstock.db", "alerts": {"relay": relay, **alerts}}), "utf-8")
+    config.write_text(yaml.safe_dump({"store": store, "alerts": {"relay": relay, **alerts}}), "utf-8")
     with (directory / "stderr").open("ab") as stderr:
         process = subprocess.Popen([PENSTOCK, "alerts", "relay", "-c", str(config)], stdout=stderr, stderr=stderr)
     try:
@@ -64,14 +66,20 @@ def _lives(process: "subprocess.Popen[bytes]", port: int, stderr: Path) -> bool:
 
 
 def test_alerts_reach_a_group_chat(tmp_path: Path) -> None:
-    """Grouped, inhibited, signed; what a bot did not take at first comes again; and that it is over is told, too."""
+    """Grouped, inhibited, signed; what a bot did not take at first comes again; and that it is over is told, too.
+
+    All that while the store of the gateway, and of the digest that is due, is away.
+    """
+    away = f"postgresql://penstock:{SECRET}@{LOOPBACK}:1/penstock"
+    due = {"timezone": where_it_is_noon(), "digest": {"at": "00:00", "bots": ["ops"]}}
     with ExitStack() as stack:
         bot = stack.enter_context(scripted_bot("dingtalk", SECRET))
         bot.answers.append((200, b'{"errcode":310000,"errmsg":"keywords not in content"}'))
-        port = stack.enter_context(running(tmp_path, {"ops": bot}))
+        port = stack.enter_context(running(tmp_path, {"ops": bot}, away, **due))
         alertmanager = stack.enter_context(
             alertmanager_server(tmp_path / "alertmanager", f"http://{LOOPBACK}:{port}", TOKEN)
         )
+        wait_for(lambda: "the daily digest could not be made" in (tmp_path / "stderr").read_text("utf-8"), "its log")
         alertmanager.fire(DOWN, summary="Penstock at a:8788 cannot be scraped")
         wait_for(lambda: bot.heard, "the first message", PATIENCE_S)
         alertmanager.fire(QUEUE, OVERHEAD, {**OVERHEAD, "instance": "c:8788"})

@@ -4,10 +4,13 @@ A note in the store says for which day a bot is taken care of. It is taken for a
 told, so that two relays never tell the same; whoever cannot tell gives it back, and whoever dies loses it. A relay that
 starts later in the day makes up for it; a day that nobody told of is not told the day after. Told twice only when a bot
 took a message and the process died, or its answer was lost, before that was noted.
+
+A store that is away, or whatever else goes wrong here, is logged and tried again: the relay beside it goes on.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -30,7 +33,7 @@ class DailyDigest:
     def __init__(
         self,
         clock: Clock,
-        notes: DigestNotes,
+        notes: Callable[[], AbstractAsyncContextManager[DigestNotes]],
         *,
         zone: ZoneInfo,
         minute: int,
@@ -38,10 +41,15 @@ class DailyDigest:
         make: Callable[[float], Awaitable[Notice]],
         tell: Callable[[str, Notice], Awaitable[object]],
     ) -> None:
-        """``minute``: after midnight in ``zone``. ``make``: the digest as of then. ``tell``: raises UpstreamError."""
+        """``notes``: opens them, for as long as it takes to tell. ``minute``: after midnight in ``zone``.
+
+        ``make``: the digest as of then. ``tell``: raises UpstreamError.
+        """
         self._clock, self._notes = clock, notes
         self._zone, self._minute, self._bots = zone, minute, bots
         self._make, self._tell = make, tell
+        self._told: set[str] = set()
+        """What could not be noted yet."""
 
     async def run(self) -> None:
         """Tell, day after day, until cancelled."""
@@ -59,27 +67,34 @@ class DailyDigest:
         """Tell whom nobody has told today; False when somebody has still to be told."""
         now = self._clock.now()
         try:
-            notice = await self._make(now)
-            done = [await self._tell_one(bot, notice) for bot in self._bots]
+            async with self._notes() as notes:  # first: where there is no store yet, it is made
+                notice = await self._make(now)
+                done = [await self._tell_one(notes, bot, notice) for bot in self._bots]
         except PenstockError as error:
             log.error("the daily digest could not be made", extra={"why": error.public, "detail": error.detail})  # noqa: TRY400 - the message says all
             return False
+        except Exception:
+            log.exception("the daily digest could not be made")
+            return False
         return all(done)
 
-    async def _tell_one(self, bot: str, notice: Notice) -> bool:
+    async def _tell_one(self, notes: DigestNotes, bot: str, notice: Notice) -> bool:
         """Whether nothing is left to do."""
         now = self._clock.now()
         note = f"{datetime.fromtimestamp(now, self._zone).date().isoformat()} {bot}"
-        state = await self._notes.take(note, now, now + TAKEN_S)
-        if state != "taken":
-            return state == "told"
-        try:
-            await self._tell(bot, notice)
-        except PenstockError as error:
-            log.error("a bot was not told the daily digest", extra={"bot": bot, "why": error.public})  # noqa: TRY400 - the message says all
-            await self._notes.give_back(note)
-            return False
-        await self._notes.told(note, now + KEPT_S)
+        if note not in self._told:
+            state = await notes.take(note, now, now + TAKEN_S)
+            if state != "taken":
+                return state == "told"
+            try:
+                await self._tell(bot, notice)
+            except PenstockError as error:
+                log.error("a bot was not told the daily digest", extra={"bot": bot, "why": error.public})  # noqa: TRY400 - the message says all
+                await notes.give_back(note)
+                return False
+            self._told.add(note)
+        await notes.told(note, now + KEPT_S)
+        self._told.discard(note)
         return True
 
     def _until_tomorrow_s(self, now: float) -> float:

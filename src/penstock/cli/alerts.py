@@ -1,7 +1,6 @@
 """``penstock alerts``: told to chats, the daily digest, and which of them are noise."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -73,21 +72,20 @@ async def _digest(settings: Settings, to: str | None) -> Notice:
 
 async def _relay(settings: Settings) -> None:
     clock = SystemClock()
-    async with AsyncExitStack() as stack:
-        chat = await stack.enter_async_context(open_chat(settings.alerts.bots, clock))
-        daily = await _daily(settings, chat, clock, stack) if settings.alerts.digest_bots else None
+    async with open_chat(settings.alerts.bots, clock) as chat:
+        daily = _daily(settings, chat, clock).run() if settings.alerts.digest_bots else None
         app = Relay(chat, settings.alerts.token).app()
-        await serve_relay(app, settings.alerts.listen, clock, None if daily is None else daily.run())
+        await serve_relay(app, settings.alerts.listen, clock, daily)
 
 
-async def _daily(settings: Settings, chat: Chat, clock: SystemClock, stack: AsyncExitStack) -> DailyDigest:
-    alerts_, make = settings.alerts, partial(read_digest, settings)
+def _daily(settings: Settings, chat: Chat, clock: SystemClock) -> DailyDigest:
+    told = settings.alerts
     return DailyDigest(
         clock,
-        await stack.enter_async_context(open_digest_notes(settings.store, settings.directory)),
-        zone=alerts_.zone,
-        minute=alerts_.digest_minute,
-        bots=alerts_.digest_bots,
-        make=make,
+        partial(open_digest_notes, settings.store, settings.directory),
+        zone=told.zone,
+        minute=told.digest_minute,
+        bots=told.digest_bots,
+        make=partial(read_digest, settings),
         tell=chat.tell,
     )

@@ -1,6 +1,7 @@
 """``penstock alerts review``: which alerts were noise, and what would have halved it. Reads Prometheus' history."""
 
 import asyncio
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,14 @@ class Span(NamedTuple):
     since: float
     until: float
     step_s: float
+
+
+class _Line(NamedTuple):
+    """The values of an expression, by instant."""
+
+    labels: Labels
+    instants: Sequence[float]
+    values: Sequence[float]
 
 
 def _url(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -153,19 +162,23 @@ async def _levels(
         click.echo(f"note: no threshold for {rule.name}: {error.public}", err=True)
         return []
     held = int(rule.duration // span.step_s) + 1
-    values = [_values(history, labels, episode, span.step_s) for labels, every in fired.items() for episode in every]
+    lines = [_Line(_labels(each), *zip(*each.samples, strict=True)) for each in history if each.samples]
+    values = [
+        _values(lines, labels, each.since - span.step_s, each.until)
+        for labels, every in fired.items()
+        for each in every
+    ]
     found = [level(each, decides.operator, held) for each in values]
     return [each for each in found if each is not None]
 
 
-def _values(history: Sequence[Series], labels: Labels, episode: Episode, step_s: float) -> list[float]:
+def _values(lines: Sequence[_Line], labels: Labels, after: float, until: float) -> list[float]:
     """What the expression came to meanwhile: its labels are among the alert's."""
     return [
         value
-        for series in history
-        if _labels(series) <= labels
-        for at, value in series.samples
-        if episode.since - step_s < at < episode.until
+        for line in lines
+        if line.labels <= labels
+        for value in line.values[bisect_right(line.instants, after) : bisect_left(line.instants, until)]
     ]
 
 

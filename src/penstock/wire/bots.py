@@ -140,7 +140,15 @@ def _fitted(lines: Sequence[str], most_bytes: int) -> str:
 
 _DINGTALK: Final = re.compile(r"([\\`*_\[\]<>#~|!])")
 _FEISHU: Final = re.compile(r"[\\`*_\[\]<>#~|!&]")
-_WECOM: Final = {ord(char): ord(char) + 0xFEE0 for char in "`*<>[]#"}
+_WECOM: Final = {
+    "`": "\uff40",
+    "*": "\uff0a",
+    "<": "\uff1c",
+    ">": "\uff1e",
+    "[": "\uff3b",
+    "]": "\uff3d",
+    "#": "\uff03",
+}
 
 
 def _escape_dingtalk(text: str) -> str:
@@ -152,7 +160,7 @@ def _escape_feishu(text: str) -> str:
 
 
 def _escape_wecom(text: str) -> str:
-    return text.translate(_WECOM)
+    return "".join(_WECOM.get(char, char) for char in text)
 
 
 # --- layout

@@ -1,6 +1,8 @@
 """The digest is told once a day to each bot, whatever ends, fails or begins anew. Virtual time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -46,10 +48,15 @@ class World:
         self.told.append((bot, f"{datetime.fromtimestamp(self.clock.now(), ZONE):%m-%d %H:%M}"))
         return True
 
+    @asynccontextmanager
+    async def open_notes(self) -> AsyncIterator[MemoryDigestNotes]:
+        """Those that all share."""
+        yield self.notes
+
     def start(self, *bots: str) -> "asyncio.Task[None]":
         """A relay."""
         digest = DailyDigest(
-            self.clock, self.notes, zone=ZONE, minute=9 * 60, bots=bots or ("a",), make=self.make, tell=self.tell
+            self.clock, self.open_notes, zone=ZONE, minute=9 * 60, bots=bots or ("a",), make=self.make, tell=self.tell
         )
         return asyncio.ensure_future(digest.run())
 
@@ -108,3 +115,29 @@ async def test_what_a_relay_that_died_had_taken_is_told_by_another(world: World)
     assert await world.notes.take("2026-11-22 a", now, now + TAKEN_S) == "taken"
     await lived(world, world.start(), for_s=7200)
     assert world.told == [("a", "11-22 09:20")]
+
+
+class Forgetful(MemoryDigestNotes):
+    """A store that is away when something is to be noted, twice; and breaks once in a way nobody thought of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails: list[Exception] = [
+            StoreError("the store is away"),
+            ValueError("?"),
+            StoreError("the store is away"),
+        ]
+
+    async def told(self, note: str, until: float) -> None:
+        """Not at first."""
+        if self.fails:
+            raise self.fails.pop(0)
+        await super().told(note, until)
+
+
+async def test_what_was_told_and_could_not_be_noted_is_not_told_again(world: World) -> None:
+    """By the relay that told it; the loop outlives whatever happens."""
+    world.notes = Forgetful()
+    await lived(world, world.start(), for_s=1.5 * DAY_S)
+    assert world.told == [("a", "11-22 09:00"), ("a", "11-23 09:00")]
+    assert await world.notes.take("2026-11-22 a", world.clock.now(), world.clock.now() + 1) == "told"
