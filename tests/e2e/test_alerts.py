@@ -98,6 +98,46 @@ def test_alerts_reach_a_group_chat(tmp_path: Path) -> None:
     assert not any(secret in said for secret in (SECRET, TOKEN, "access_token", bot.url))
 
 
+JOB = {"job": "penstock"}
+FLASH, PRO = {**JOB, "model": "flash"}, {**JOB, "model": "pro"}
+ALL, MINE = {**JOB, "budget": "all"}, {**JOB, "budget": "mine"}
+SERVED, FIRST = {**JOB, "slo": "availability"}, {**JOB, "slo": "first_byte"}
+HELD_BACK = (
+    (("PenstockDown", {**JOB, "instance": "a"}), ("PenstockNearCapacity", {**JOB, "instance": "a"})),
+    (("PenstockModelOut", FLASH), ("PenstockErrorRatioHigh", FLASH)),
+    (("PenstockModelOut", FLASH), ("PenstockLatencyHigh", FLASH)),
+    (("PenstockModelOut", FLASH), ("PenstockDeploymentOut", {**JOB, "deployment": "p/flash"})),
+    (("PenstockAvailabilityBurnFast", SERVED), ("PenstockAvailabilityBurnSlow", SERVED)),
+    (("PenstockBudgetSpent", ALL), ("PenstockBudgetNearlySpent", ALL)),
+    (("PenstockBudgetSpent", ALL), ("PenstockBudgetProjectedOverrun", ALL)),
+)
+"""What fires, and what is then not told."""
+TOLD = (
+    ("PenstockNearCapacity", {**JOB, "instance": "b"}), ("PenstockErrorRatioHigh", PRO), ("PenstockLatencyHigh", PRO),
+    ("PenstockFirstByteBurnSlow", FIRST), ("PenstockBudgetNearlySpent", MINE),
+    ("PenstockDeploymentOut", {"job": "other", "deployment": "p/flash"}),
+    ("SomebodyElse", {**JOB, "instance": "a"}),
+)  # fmt: skip
+"""What has nothing to do with these."""
+
+
+def test_what_follows_from_something_else_is_not_told(tmp_path: Path) -> None:
+    """Of the same instance, model, promise or budget; of another one it is."""
+    sources = [source for source, _ in HELD_BACK]
+    with alertmanager_server(tmp_path / "alertmanager", f"http://{LOOPBACK}:1", TOKEN) as alertmanager:
+        every = [*sources, *(target for _, target in HELD_BACK), *TOLD]
+        alertmanager.fire(*({"alertname": name, "severity": "warning", **labels} for name, labels in every))
+
+        def states() -> dict[tuple[str, ...], str]:
+            return {tuple(sorted(each["labels"].values())): each["status"]["state"] for each in alertmanager.alerts()}
+
+        def state(alert: tuple[str, Mapping[str, str]]) -> str | None:
+            return states().get(tuple(sorted([alert[0], "warning", *alert[1].values()])))
+
+        wait_for(lambda: {state(target) for _, target in HELD_BACK} == {"suppressed"}, "inhibitions", PATIENCE_S)
+        assert {state(each) for each in [*sources, *TOLD]} == {"active"}
+
+
 def test_the_digest_is_told_once_a_day(tmp_path: Path) -> None:
     """To every kind of bot; a relay that starts again tells only whom nobody has told."""
     noon = where_it_is_noon()
