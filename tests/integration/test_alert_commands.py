@@ -137,6 +137,18 @@ def test_what_is_asked_wrongly_is_said(arguments: Sequence[str], code: int, word
     assert words in place.errors
 
 
+def test_a_port_that_is_taken_is_said(place: Place) -> None:
+    """Exit code 1, and what to do."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        port = bound.getsockname()[1]
+        bots = "{ops: {kind: wecom, url: 'http://127.0.0.1:1/x'}}"
+        add(place, f"alerts: {{relay: {{listen: '127.0.0.1:{port}', bots: {bots}}}}}\n")
+        place.run("alerts", "relay", code=1)
+    assert f"127.0.0.1:{port} is in use" in place.errors
+
+
 # --- a Prometheus that is not well
 
 
