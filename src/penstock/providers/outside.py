@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from penstock.config.settings import ProviderSettings
-from penstock.errors import ProviderTimeout
+from penstock.errors import ProviderTimeout, Unreachable
 from penstock.ports import Clock, Transport, UpstreamCall
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -58,6 +58,8 @@ class Outsider:
                     return Answer(response.status, response.headers, await response.read(most_bytes))
                 finally:
                     await response.close()
+        except Unreachable as error:
+            raise Unreachable(f"{self.name} cannot be reached", detail=error.detail, reach=error.reach) from None
         except TimeoutError:
             raise ProviderTimeout(f"{self.name} did not answer within {timeout_s:.0f} s") from None
         finally:
