@@ -31,21 +31,22 @@ async def first_of(
     if len(tries) == 1:
         return await tries[0]()
     left, running, failed = deque(tries), list[asyncio.Future[C]](), list[BaseException]()
+    left_s, share_s = within_s, within_s / (1 + len(tries))
     try:
-        async with asyncio.timeout(within_s):
-            while left or running:
-                if left:
-                    running.append(asyncio.ensure_future(left.popleft()()))
-                wait_s = within_s / (1 + len(tries)) if left else None
-                await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                for each in [each for each in running if each.done()]:
-                    running.remove(each)
-                    try:
-                        return each.result()
-                    except failures as failure:
-                        failed.append(failure)
-    except TimeoutError as late:
-        failed.append(late)
+        while (left or running) and left_s > 0:
+            if left:
+                running.append(asyncio.ensure_future(left.popleft()()))
+            wait_s = share_s if left else left_s
+            ended, _ = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            left_s -= 0.0 if ended else wait_s
+            for each in [each for each in running if each.done()]:
+                running.remove(each)
+                try:
+                    return each.result()
+                except failures as failure:
+                    failed.append(failure)
+        if running:
+            failed.append(TimeoutError("no server answered in time"))
     finally:
         for each in running:
             each.cancel()
