@@ -129,13 +129,12 @@ class Overload:
         return [*self._served(), *self._refused(), *self._live(), *self._after()]
 
     def _probe(self) -> None:
-        """How many a second would take the whole of a core: asked again near it, where each costs less than alone."""
-        for rate in (PROBE_RATE, None):
-            before_s = self._spent_s()
-            with self._load([Flow(name="probe", rate=rate or CALM * self.shape.peak, streamed=True)], PROBE_S) as load:
-                sent = load.wait().summary().sent
-            self.cpu_s = (self._spent_s() - before_s) / sent
-            self.shape = replace(self.shape, peak=1 / self.cpu_s)
+        """How many a second would take the whole of a core."""
+        before_s = self._spent_s()
+        with self._load([Flow(name="probe", rate=PROBE_RATE, streamed=True)], PROBE_S) as load:
+            sent = load.wait().summary().sent
+        self.cpu_s = (self._spent_s() - before_s) / sent
+        self.shape = replace(self.shape, peak=1 / self.cpu_s)
 
     def _load(self, flows: list[Flow], seconds: float) -> Any:
         return open_loop(Plan(port=self.gateway.port, seconds=seconds, flows=flows, most=MOST), self.directory)
