@@ -252,7 +252,8 @@ class AdaptiveLimit:
         if self._trial is not None:
             self._try(self._trial, wait_s, in_flight, now)
         elif self._judge(wait_s, in_flight, (count - 1) / (now - self._began), now):
-            self._bear(max(beside for waited_s, beside in samples if waited_s <= max(wait_s, self._allowed_s)), now)
+            well_s = max(wait_s, self._allowed_s)
+            self._bear(max(beside for waited_s, beside in samples if waited_s <= well_s), now)
             self._learn_variety(samples[count // 4][0] - samples[count // 16][0], wait_s)
 
     def _learn_variety(self, between_s: float, wait_s: float) -> None:
