@@ -86,8 +86,10 @@ def database(house: House) -> str:
 def test_one_budget_holds_over_both(house: House, up: Upstream) -> None:
     """Both workers spend of it, to the last answer that fits and no further; the counts are told as one."""
     up.script.reply(usage=Usage(input_miss=5, output=OUTPUT)).forever()
-    statuses = ask_all(house, 3 * FITS)
-    assert (statuses[200], statuses[429]) == (FITS, 2 * FITS)
+    of_each = house.post_to_each("/v1/chat/completions", lambda pid: question(f"to {pid}", max_tokens=OUTPUT))
+    assert list(of_each.values()) == [200, 200]
+    statuses = ask_all(house, 3 * FITS) + Counter(of_each.values())
+    assert (statuses[200], statuses[429]) == (FITS, 2 * FITS + 2)
     assert len(up.calls) == FITS
     assert written(house, USED_LEASES) == 2
     assert house.answered() == statuses.total()

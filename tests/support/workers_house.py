@@ -3,13 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import GatewayProcess, wait_for
 from tests.support.postgres_server import database_of
 from tests.support.redis_server import redis_server
 
@@ -36,12 +36,30 @@ class House(GatewayProcess):
 
     def post(self, path: str, body: dict[str, Any]) -> int:
         """On a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
-        with closing(connection):
-            connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
-            response = connection.getresponse()
-            response.read()
-            return response.status
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            return _status(connection, path, body)
+
+    def post_to_each(self, path: str, body_for: Callable[[int], dict[str, Any]]) -> dict[int, int]:
+        """Every worker's status, one worker after the other; who takes a connection is the kernel's choice."""
+        told: dict[int, int] = {}
+        with ExitStack() as opened:
+            while missing := self.workers() - set(told):
+                connection = opened.enter_context(closing(HTTPConnection("127.0.0.1", self.port, timeout=20)))
+                connection.connect()
+                worker = self._taker(connection.sock.getsockname()[1])
+                if worker in missing:
+                    told[worker] = _status(connection, path, body_for(worker))
+        return told
+
+    def _taker(self, port: int) -> int:
+        """Who has the other end of the connection from this port."""
+        wait_for(lambda: self._takers(port), "somebody who takes the connection")
+        return self._takers(port)[0]
+
+    def _takers(self, port: int) -> list[int]:
+        lines = [line.split() for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+        inodes = [each[9] for each in lines if (each[1], each[2]) == (_address(self.port), _address(port))]
+        return [pid for pid in self.workers() if _holds(pid, {f"socket:[{inode}]" for inode in inodes})]
 
     def workers(self) -> set[int]:
         """Their processes."""
@@ -64,6 +82,30 @@ class SharedHouse(House):
         """As an operator does."""
         self.options = ("--workers", "2")
         self.start()
+
+
+def _status(connection: HTTPConnection, path: str, body: dict[str, Any]) -> int:
+    connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+    response = connection.getresponse()
+    response.read()
+    return response.status
+
+
+def _address(port: int) -> str:
+    """On 127.0.0.1, as proc(5) writes it."""
+    return f"0100007F:{port:04X}"
+
+
+def _holds(pid: int, sockets: set[str]) -> bool:
+    """Whether one of them is among its open files, which come and go meanwhile."""
+    return any(name in sockets for name in map(_target, Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 def _sockets(pid: int) -> int:
