@@ -10,7 +10,7 @@ from tests.support.overload import Shape, overload, own_bound, upstream_bound
 SHAPES = {
     "upstream-bound": upstream_bound(30.0, 300.0, 30.0),
     "upstream-bound, whole answers": upstream_bound(30.0, 300.0, 30.0, streamed=0.0),
-    "CPU-bound": own_bound(30.0, 300.0, 30.0),
+    "CPU-bound": own_bound(30.0, 300.0, 30.0, probes=3),
 }
 
 

@@ -59,6 +59,9 @@ class Shape:
     """The share of streams."""
     normal_s: float = 5.0
     """After the overload, at most, until all is as it was."""
+    probes: int = 1
+    """What a request costs is measured so often: first where there are few, then near the peak that the last one told.
+    One tells a peak that is too low, and bears a machine that becomes slower later."""
 
     @property
     def ends_s(self) -> float:
@@ -96,9 +99,9 @@ def upstream_bound(calm_s: float, over_s: float, after_s: float, *, streamed: fl
     return Shape(calm_s, over_s, after_s, manner, goodput=0.9, peak=80.0, streamed=streamed)
 
 
-def own_bound(calm_s: float, over_s: float, after_s: float) -> Shape:
+def own_bound(calm_s: float, over_s: float, after_s: float, *, probes: int = 1) -> Shape:
     """Streams of four hundred words that come at once: four milliseconds of work, or so."""
-    return Shape(calm_s, over_s, after_s, {"words": 400}, goodput=0.5, streamed=1.0)
+    return Shape(calm_s, over_s, after_s, {"words": 400}, goodput=0.5, streamed=1.0, probes=probes)
 
 
 @dataclass(slots=True)
@@ -129,12 +132,19 @@ class Overload:
         return [*self._served(), *self._refused(), *self._live(), *self._after()]
 
     def _probe(self) -> None:
-        """How many a second would take the whole of a core."""
-        before_s = self._spent_s()
-        with self._load([Flow(name="probe", rate=PROBE_RATE, streamed=True)], PROBE_S) as load:
-            sent = load.wait().summary().sent
-        self.cpu_s = (self._spent_s() - before_s) / sent
+        """How many a second would take the whole of a core: one costs less the more of them come."""
+        rate = PROBE_RATE
+        for _ in range(self.shape.probes):
+            self.cpu_s = self._cost_s(rate)
+            rate = CALM / self.cpu_s
         self.shape = replace(self.shape, peak=1 / self.cpu_s)
+
+    def _cost_s(self, rate: float) -> float:
+        """CPU seconds per request at so many a second."""
+        before_s = self._spent_s()
+        with self._load([Flow(name="probe", rate=rate, streamed=True)], PROBE_S) as load:
+            sent = load.wait().summary().sent
+        return (self._spent_s() - before_s) / sent
 
     def _load(self, flows: list[Flow], seconds: float) -> Any:
         return open_loop(Plan(port=self.gateway.port, seconds=seconds, flows=flows, most=MOST), self.directory)
