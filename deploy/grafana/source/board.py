@@ -45,7 +45,8 @@ INSTALLATION: Final = Choice("job", "Installation", "penstock_build_info")
 """``job`` in Prometheus: one installation, its nodes summed."""
 NODE: Final = Choice("instance", "Node", f"penstock_build_info{{{JOB}}}")
 MODEL: Final = Choice("model", "Model", f"penstock_requests_total{{{JOB}}}")
-DEPLOYMENT: Final = Choice("deployment", "Deployment", f"penstock_deployment_up{{{JOB}}}")
+DEPLOYMENT: Final = Choice("deployment", "Deployment", f'penstock_deployment_info{{{JOB},model=~"$model"}}')
+"""Of the models that are chosen."""
 BUDGET: Final = Choice("budget", "Budget", f"penstock_budget_used_ratio{{{JOB}}}")
 
 

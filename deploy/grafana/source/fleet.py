@@ -5,7 +5,18 @@ from deploy.grafana.source.board import MODEL as CHOOSE_MODEL
 from deploy.grafana.source.board import Board
 from deploy.grafana.source.limit import DRIFT, PRICE_AGE
 from deploy.grafana.source.panel import AnyPanel, bars, graph, states
-from deploy.grafana.source.query import DEPLOYMENT, JOB, MODEL, Query, in_range, or_zero, rate
+from deploy.grafana.source.query import (
+    DEPLOYMENT,
+    JOB,
+    MODEL,
+    Query,
+    by_model,
+    in_range,
+    of_models,
+    or_zero,
+    rate,
+    share,
+)
 from deploy.grafana.source.unit import COUNT, MONEY, RATIO, REQUESTS, SECONDS
 
 
@@ -30,8 +41,10 @@ def _up() -> tuple[AnyPanel, ...]:
         ),
         states(
             "Deployments",
-            "Out: it or its account is left alone, or on trial, at one node at least.",
-            Query(f"min by (deployment) (penstock_deployment_up{{{DEPLOYMENT}}})", "{{deployment}}"),
+            "By the models that they serve. Out: it or its account is left alone, or on trial, at one node at least.",
+            Query(
+                of_models(f"min by (deployment) (penstock_deployment_up{{{DEPLOYMENT}}})"), "{{model}}: {{deployment}}"
+            ),
             span=8,
         ),
         states(
@@ -76,28 +89,38 @@ def _calls() -> tuple[AnyPanel, ...]:
 
 
 def _load() -> tuple[AnyPanel, ...]:
+    in_flight, limit = (
+        f"sum by (deployment) (penstock_deployment_{each}{{{DEPLOYMENT}}})" for each in ("in_flight", "limit")
+    )
     return (
+        graph(
+            "Used, by model",
+            "Calls under way at its deployments, whichever model they are for, of those that these may have at once.",
+            RATIO,
+            Query(share(by_model(in_flight), by_model(limit)), "{{model}}"),
+            span=6,
+        ),
         graph(
             "Used of what it may have at once",
             "Calls under way of those that its account allows and that it bears, as learned so far.",
             RATIO,
             Query(f"penstock:deployment_used:ratio{{{DEPLOYMENT}}}", "{{deployment}}"),
-            span=8,
+            span=6,
         ),
         graph(
             "Calls under way",
             "By deployment, with what each may have.",
             COUNT,
-            Query(f"sum by (deployment) (penstock_deployment_in_flight{{{DEPLOYMENT}}})", "{{deployment}}"),
-            Query(f"sum by (deployment) (penstock_deployment_limit{{{DEPLOYMENT}}})", "{{deployment}} may have"),
-            span=8,
+            Query(in_flight, "{{deployment}}"),
+            Query(limit, "{{deployment}} may have"),
+            span=6,
         ),
         graph(
             "First byte, as learned",
             "How long streams there have taken to begin lately: what routing by latency goes by.",
             SECONDS,
             Query(f"max by (deployment) (penstock_deployment_first_byte_seconds{{{DEPLOYMENT}}})", "{{deployment}}"),
-            span=8,
+            span=6,
         ),
     )
 

@@ -8,6 +8,9 @@ INSTANCE: Final = f'{JOB},instance=~"$instance"'
 DEPLOYMENT: Final = f'{JOB},deployment=~"$deployment"'
 BUDGET: Final = f'{JOB},budget=~"$budget"'
 
+_SERVES: Final = f'max by (model, deployment) (penstock_deployment_info{{{MODEL},deployment=~"$deployment"}})'
+"""1 for each deployment of each model that is chosen."""
+
 RANGE: Final = "[$__range]"
 """The time that the dashboard shows. What is asked over it has one value, not one at each moment."""
 
@@ -50,6 +53,16 @@ def share(part: str, whole: str) -> str:
 def money_share(money: str, count: str) -> str:
     """Money by currency per one of something without a currency."""
     return f"({money}) / on () group_left () ({count} > 0)"
+
+
+def of_models(by_deployment: str) -> str:
+    """A figure of deployments, for each model that they serve."""
+    return f"{_SERVES} * on (deployment) group_left () ({by_deployment})"
+
+
+def by_model(by_deployment: str) -> str:
+    """The same, summed over the deployments of each model."""
+    return f"sum by (model) ({of_models(by_deployment)})"
 
 
 def quantile(at: float, histogram: str, where: str, by: str = "") -> str:

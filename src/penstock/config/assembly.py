@@ -20,6 +20,7 @@ from penstock.config.schema import (
     PricesSection,
     ProviderSection,
     SharedSection,
+    SimulationSection,
     TimeoutsOverrideSection,
 )
 from penstock.config.settings import (
@@ -40,6 +41,7 @@ from penstock.config.settings import (
     ServerSettings,
     Settings,
     SharedSettings,
+    SimulationSettings,
     StaticKey,
     TimeoutSettings,
 )
@@ -159,10 +161,15 @@ def _provider(
         ca_file=directory / section.ca_file if section.ca_file else None,
         headers=MappingProxyType(section.headers),
         concurrency=section.concurrency,
+        simulation=_simulation(section.simulate) if section.simulate else None,
         probe_s=section.probe,
         charged_elsewhere=kind.charged_elsewhere,
         sync_s=(SYNC_S if section.sync is None else section.sync) if kind.charged_elsewhere else 0,
     )
+
+
+def _simulation(section: SimulationSection) -> SimulationSettings:
+    return SimulationSettings(speed=float(section.speed), busy=section.busy, failing=section.failing)
 
 
 def _prices(section: PricesSection, book: str) -> PriceOverride:

@@ -6,6 +6,7 @@ from typing import Final
 
 from penstock.config.budgets import Around, check_budget
 from penstock.config.checked import Checked
+from penstock.config.completion import SIMULATED
 from penstock.config.document import Path
 from penstock.config.endpoints import at_home, base_urls, billing_currency, is_priced
 from penstock.config.fields import nearest
@@ -29,6 +30,7 @@ def check(subject: Checked) -> None:
         _check_key(subject, path, section, kind)
         _check_ca_file(subject, path, section)
         _check_price_book(subject, path, section)
+        _check_simulation(subject, path, section, kind)
         _check_centre(subject, path, section, kind)
     _check_money(subject)
     _check_offer(subject)
@@ -99,6 +101,11 @@ def _check_price_book(subject: Checked, path: Path, section: ProviderSection) ->
     if section.price_book and section.price_book not in known:
         what = f"is no price book; there is {', '.join(known)}{nearest(section.price_book, known)}"
         subject.wrong((*path, "price_book"), what)
+
+
+def _check_simulation(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:
+    if section.simulate is not None and kind.name != SIMULATED and subject.intact(*path):
+        subject.wrong((*path, "simulate"), f"is for `kind: {SIMULATED}`; remove it")
 
 
 def _check_centre(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:

@@ -175,6 +175,17 @@ class LedgerSection(Section):
     """PostgreSQL: the directory where rows wait while it is away. Absent: that of the config file."""
 
 
+class SimulationSection(Section):
+    """How a simulated provider does (`kind: sim`). Reload it sick, and see what happens, and who is told."""
+
+    speed: Rate = Decimal(1)
+    """How many times quicker than life it answers: `0.1` = ten times as slowly."""
+    busy: Share = 0.01
+    """The share of its calls that it answers with 503 or 429."""
+    failing: Share = 0.0
+    """The share of its calls that it answers with 500."""
+
+
 class PricesSection(Section):
     """Prices of your own, per million tokens; they replace the price book's."""
 
@@ -227,6 +238,8 @@ class ProviderSection(Section):
     """A PEM file of authorities to trust instead of the system's."""
     headers: dict[HeaderName, HeaderValue] = {}
     """Sent with every call."""
+    simulate: SimulationSection | None = None
+    """For `kind: sim`."""
 
 
 class DeploymentSection(Section):

@@ -73,6 +73,16 @@ class PriceOverride:
 
 
 @dataclass(frozen=True, slots=True)
+class SimulationSettings:
+    """How a simulated provider does. ``busy`` and ``failing`` are shares of its calls."""
+
+    speed: float = 1.0
+    """How many times quicker than life it answers."""
+    busy: float = 0.01
+    failing: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """One API with one base URL and one set of credentials."""
 
@@ -97,6 +107,8 @@ class ProviderSettings:
     headers: Mapping[str, Secret]
     concurrency: int | None = None
     """Calls in flight that the account allows per model; None = as the kind says, else unknown."""
+    simulation: SimulationSettings | None = None
+    """None = as its kind does by itself; only of the simulated one."""
     probe_s: float = 0
     """How often it is asked whether it is back, while it is out; 0 = never."""
     charged_elsewhere: bool = False

@@ -75,6 +75,9 @@ DECLARED: Final[tuple[Declared, ...]] = (
         except_for=MappingProxyType({"configured": "max"}),
     ),
     Declared("penstock_model_up", "0 while none of its deployments is up.", ("model",), across="min"),
+    Declared(
+        "penstock_deployment_info", "Always 1: which deployments serve a model.", ("model", "deployment"), across="max"
+    ),
     Declared("penstock_attempts_total", "Calls to providers.", ("deployment", "outcome")),
     Declared(
         "penstock_overspent_slices_total",

@@ -2,7 +2,8 @@
 
 For ``penstock demo`` and for a gateway without providers. No socket, no key. Time and chance come only through their
 ports: the same seed, clock and calls give the same answers at the same instants. The first byte comes after a
-log-normal time plus the prompt's uncached tokens, each further token after a log-normal pace.
+log-normal time plus the prompt's uncached tokens, each further token after a log-normal pace. A provider of the config
+may say otherwise (``simulate``): each call goes by what holds when it is made, so a reload makes it sick, and well.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.config.settings import SimulationSettings
 from penstock.core.usage import Usage
 from penstock.ports import Clock, Rng, UpstreamCall, UpstreamResponse
 from penstock.providers.answers import Answer, dialect_of, error_body, events, whole
@@ -37,8 +39,15 @@ SPREAD: Final = 0.35
 """Sigma of the logarithm of both."""
 OVERLOADED: Final = 0.5
 """The share of busy answers that are 503; the others are 429."""
-BUSY_S: Final = 0.02
-"""How soon a busy provider says so."""
+REFUSAL_S: Final = 0.02
+"""How soon a busy or broken provider says so."""
+_BUSY: Final = "The simulated provider is busy."
+_REFUSALS: Final[Mapping[int, tuple[str, str, Mapping[str, str]]]] = {
+    429: ("rate_limit_error", _BUSY, {"retry-after": "1"}),
+    500: ("server_error", "The simulated provider is broken.", {}),
+    503: ("server_error", _BUSY, {"retry-after": "1"}),
+}
+"""Kind, text and headers, by status."""
 
 
 class Sim:
@@ -48,37 +57,40 @@ class Sim:
         """``speed``: how many times quicker than life; ``busy_rate``: the share of calls that get 503 or 429."""
         self._clock = clock
         self._rng = rng
-        self._speed = speed
-        self._busy_rate = busy_rate
+        self._usual = SimulationSettings(speed, busy_rate)
         self._prefixes = PrefixStore()
         self._served = 0
 
     async def send(self, call: UpstreamCall) -> UpstreamResponse:
         """Answer the call in its dialect, whole or streamed."""
         self._served += 1
-        return await perform(self._busy(call) or self._play(call), self._clock)
+        manner = call.provider.simulation or self._usual
+        return await perform(self._refuse(call, manner) or self._play(call, manner.speed), self._clock)
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    def _busy(self, call: UpstreamCall) -> Play | None:
-        """Now and then: overloaded, or too many at once."""
-        if self._rng.random() >= self._busy_rate:
+    def _refuse(self, call: UpstreamCall, manner: SimulationSettings) -> Play | None:
+        """Overloaded, or too many at once, or broken: as often as it is that."""
+        chance = self._rng.random()
+        if chance < manner.busy:
+            status = 503 if self._rng.random() < OVERLOADED else 429
+        elif chance >= 1 - manner.failing:
+            status = 500
+        else:
             return None
-        overloaded = self._rng.random() < OVERLOADED
-        status, kind = (503, "server_error") if overloaded else (429, "rate_limit_error")
-        body = error_body("The simulated provider is busy.", kind=kind, dialect=dialect_of(call.url))
-        before = (Pause(BUSY_S / self._speed),)
-        return Play((body,), status, {**JSON, "retry-after": "1"}, before)
+        kind, text, headers = _REFUSALS[status]
+        body = error_body(text, kind=kind, dialect=dialect_of(call.url))
+        return Play((body,), status, {**JSON, **headers}, (Pause(REFUSAL_S / manner.speed),))
 
-    def _play(self, call: UpstreamCall) -> Play:
+    def _play(self, call: UpstreamCall, speed: float) -> Play:
         dialect = dialect_of(call.url)
         fields = _fields(call.body)
         if dialect == "embeddings":
-            return self._embed(fields)
+            return self._embed(fields, speed)
         prompt = pieces_of(prompt_text(dialect, fields))
         if dialect == "count_tokens":
-            return Play((whole(Answer(usage=Usage(input_miss=len(prompt))), dialect),), before=(self._first(0),))
+            return Play((whole(Answer(usage=Usage(input_miss=len(prompt))), dialect),), before=(self._first(0, speed),))
         said = pieces_of(answer_text(dialect, fields))
         told = said[: _cap(fields)]
         hit = self._hit(call, fields, prompt, told)
@@ -92,7 +104,7 @@ class Sim:
             finish="stop" if len(told) == len(said) else "length",
             n=n,
         )
-        return self._form(dialect, fields, answer)
+        return self._form(dialect, fields, answer, speed)
 
     def _hit(self, call: UpstreamCall, fields: Mapping[str, Any], prompt: list[str], told: list[str]) -> int:
         """Look the prompt up in the prefix cache and put it there with its answer. ``user_id`` splits the cache."""
@@ -102,20 +114,20 @@ class Sim:
         self._prefixes.store(account, [*prompt, *told], now)
         return hit
 
-    def _form(self, dialect: str, fields: Mapping[str, Any], answer: Answer) -> Play:
+    def _form(self, dialect: str, fields: Mapping[str, Any], answer: Answer, speed: float) -> Play:
         """The answer and its pace."""
-        first = self._first(answer.usage.input_miss if answer.usage else 0)
+        first = self._first(answer.usage.input_miss if answer.usage else 0, speed)
         if fields.get("stream") is not True:
-            writing_s = sum(self._around(TOKEN_S) for _ in answer.pieces)
+            writing_s = sum(self._around(TOKEN_S, speed) for _ in answer.pieces)
             return Play((whole(answer, dialect),), before=(first, Pause(writing_s)))
         options = fields.get("stream_options")
         usage = isinstance(options, dict) and options.get("include_usage") is True
         steps: list[Step] = []
         for event in events(answer, dialect, usage=usage):
-            steps += [event, Pause(self._around(TOKEN_S))]
+            steps += [event, Pause(self._around(TOKEN_S, speed))]
         return Play(steps, headers=SSE, before=(first,))
 
-    def _embed(self, fields: Mapping[str, Any]) -> Play:
+    def _embed(self, fields: Mapping[str, Any], speed: float) -> Play:
         wanted = fields.get("dimensions")
         dimensions = min(wanted, MAX_DIMENSIONS) if isinstance(wanted, int) and wanted > 0 else DIMENSIONS
         values = embedded_values(fields)
@@ -126,16 +138,16 @@ class Sim:
             vectors=[vector_of(value, dimensions) for value in values],
             base64=fields.get("encoding_format") == "base64",
         )
-        return Play((whole(answer, "embeddings"),), before=(self._first(tokens),))
+        return Play((whole(answer, "embeddings"),), before=(self._first(tokens, speed),))
 
-    def _first(self, uncached: int) -> Pause:
-        return Pause(self._around(FIRST_BYTE_S) + uncached * PREFILL_S / self._speed)
+    def _first(self, uncached: int, speed: float) -> Pause:
+        return Pause(self._around(FIRST_BYTE_S, speed) + uncached * PREFILL_S / speed)
 
-    def _around(self, median_s: float) -> float:
+    def _around(self, median_s: float, speed: float) -> float:
         """A log-normal time around its median (Box-Muller)."""
         radius = math.sqrt(-2 * math.log(1 - self._rng.random()))
         normal = radius * math.cos(2 * math.pi * self._rng.random())
-        return median_s * math.exp(SPREAD * normal) / self._speed
+        return median_s * math.exp(SPREAD * normal) / speed
 
 
 def _fields(body: bytes) -> dict[str, Any]:

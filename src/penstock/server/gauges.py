@@ -41,6 +41,8 @@ def _fleet(gateway: Gateway) -> Iterator[Reading | None]:
         state = gateway.standing.fleet.state(each.deployment)
         up.update({model: _is_up(state) or up.get(model, False) for model in each.models})
         yield from _deployment((id_,), state)
+        for model in each.models:
+            yield Reading("penstock_deployment_info", (model, id_), 1.0)
     for model, is_up in up.items():
         yield Reading("penstock_model_up", (model,), is_up)
 

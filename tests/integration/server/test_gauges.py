@@ -10,7 +10,7 @@ from penstock.clock import LoopClock
 from penstock.pipeline.treasury import Treasury
 from penstock.server.gauges import watch
 from tests.support.fleet import deployment, provider
-from tests.support.house import END_S, EPOCH, House, chat, open_house
+from tests.support.house import END_S, EPOCH, House, chat, open_house, settings_of
 from tests.support.metrics_text import Sample, samples
 
 pytestmark = pytest.mark.looptime(end=END_S)
@@ -54,6 +54,27 @@ async def test_a_model_is_up_while_one_of_its_deployments_is() -> None:
         found = await scraped(house)
         assert of(found, "model_up") == {"both": 1, "dear": 0}
         assert of(found, "deployment_up") == {"a/x": 1, "b/x": 0, "b/y": 0}
+
+
+def pairs(found: dict[Sample, float]) -> set[tuple[str, str]]:
+    """Which deployments serve which models; each is told as 1."""
+    told = {labels: value for (name, labels), value in found.items() if name == "penstock_deployment_info"}
+    assert set(told.values()) == {1}
+    return {(dict(labels)["model"], dict(labels)["deployment"]) for labels in told}
+
+
+async def test_which_deployments_serve_a_model_is_told_as_the_config_has_it() -> None:
+    """Aliases are left out; after a reload there is nothing of what it left out, though a call had gone there."""
+    shared = {**FLEET["models"], "dear": {"deployments": [{"provider": "b", "model": "x"}]}}
+    async with open_house(**FLEET) as house:
+        await house.answer(chat(model="dear"))
+        assert pairs(await scraped(house)) == {("both", "a/x"), ("both", "b/x"), ("dear", "b/y")}
+        await house.gateway.adopt(settings_of(**{**FLEET, "models": shared}))
+        assert pairs(await scraped(house)) == {("both", "a/x"), ("both", "b/x"), ("dear", "b/x")}
+        await house.gateway.adopt(settings_of(**{**FLEET, "models": {"dear": shared["dear"]}}))
+        found = await scraped(house)
+        assert pairs(found) == {("dear", "b/x")}
+        assert of(found, "deployment_up").keys() == {"b/x"}
 
 
 async def test_first_bytes_are_told_of_streams_alone() -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
 from penstock.clock import LoopClock, SystemRng
-from penstock.config.settings import DeploymentSettings, ProviderSettings
+from penstock.config.settings import DeploymentSettings, ProviderSettings, SimulationSettings
 from penstock.core.usage import Usage
 from penstock.ports import UpstreamCall
 from penstock.providers.registry import KINDS, adapter
@@ -197,3 +198,38 @@ def test_an_incomplete_unit_is_never_cached() -> None:
     assert store.hit_tokens("a", ["x"] * 64 + ["z"] * 64, 0) == 64
     assert store.hit_tokens("a", ["y"] * 64, 0) == 0
     assert store.hit_tokens("b", ["x"] * 64, 0) == 0
+
+
+def as_told(asked: UpstreamCall, **simulation: float) -> UpstreamCall:
+    """The same call to a provider that does as the config says."""
+    return replace(asked, provider=replace(asked.provider, simulation=SimulationSettings(**simulation)))
+
+
+@pytest.mark.looptime
+async def test_a_provider_of_the_config_does_as_that_says() -> None:
+    """Call by call, whatever its kind usually does: sick with one, well with the next, and again."""
+    provider = sim()
+    sick, well = as_told(asking("Hi?"), busy=0, failing=1), as_told(asking("Hi?"), busy=0)
+    assert [(await provider.send(each)).status for each in (sick, well, sick, asking("Hi?"))] == [500, 200, 500, 200]
+    assert (await whole(provider, sick))["error"]["type"] == "server_error"
+
+
+@pytest.mark.looptime
+async def test_a_provider_of_the_config_is_as_slow_as_that_says() -> None:
+    """Ten times as slow, with the same dice."""
+    loop, took = asyncio.get_running_loop(), []
+    for asked in (asking("Hi?"), as_told(asking("Hi?"), speed=0.1, busy=0)):
+        since = loop.time()
+        await (await sim().send(asked)).read(1 << 20)
+        took.append(loop.time() - since)
+    assert took[1] == pytest.approx(10 * took[0])
+
+
+@pytest.mark.looptime
+async def test_it_fails_at_its_rate_beside_being_busy() -> None:
+    """What is not the one may be the other."""
+    provider = sim()
+    statuses = [(await provider.send(as_told(asking("Hi?"), busy=0.25, failing=0.25))).status for _ in range(200)]
+    assert 25 < statuses.count(500) < 80
+    assert 25 < statuses.count(503) + statuses.count(429) < 80
+    assert statuses.count(200) > 60
