@@ -4,9 +4,10 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -28,24 +29,38 @@ QUEUE = {"alertname": "PenstockQueueDeep", "severity": "critical", "job": "penst
 OVERHEAD = {"alertname": "PenstockOverheadHigh", "severity": "warning", "job": "penstock", "instance": "b:8788"}
 
 
-@contextmanager
-def running(
-    directory: Path, bots: Mapping[str, ScriptedBot], store: str = "sqlite:penstock.db", **alerts: Any
-) -> Iterator[int]:
-    """``penstock alerts relay``; its port."""
-    port = free_port()
+class Running(NamedTuple):
+    """``penstock alerts relay``, a process."""
+
+    port: int
+    process: "subprocess.Popen[bytes]"
+    config: Path
+
+
+def write_config(
+    path: Path, port: int, bots: Mapping[str, ScriptedBot], store: str = "sqlite:penstock.db", **alerts: Any
+) -> None:
+    """Its file."""
     entries = {
         name: {"kind": bot.kind, "url": bot.url, **({"secret": bot.secret} if bot.secret else {})}
         for name, bot in bots.items()
     }
     relay = {"listen": f"{LOOPBACK}:{port}", "token": TOKEN, "bots": entries}
-    config = directory / "penstock.yaml"
-    config.write_text(yaml.safe_dump({"store": store, "alerts": {"relay": relay, **alerts}}), "utf-8")
+    path.write_text(yaml.safe_dump({"store": store, "alerts": {"relay": relay, **alerts}}), "utf-8")
+
+
+@contextmanager
+def running(
+    directory: Path, bots: Mapping[str, ScriptedBot], store: str = "sqlite:penstock.db", **alerts: Any
+) -> Iterator[Running]:
+    """One that lives."""
+    port, config = free_port(), directory / "penstock.yaml"
+    write_config(config, port, bots, store, **alerts)
     with (directory / "stderr").open("ab") as stderr:
         process = subprocess.Popen([PENSTOCK, "alerts", "relay", "-c", str(config)], stdout=stderr, stderr=stderr)
     try:
         wait_for(lambda: _lives(process, port, directory / "stderr"), "the relay", PATIENCE_S)
-        yield port
+        yield Running(port, process, config)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     finally:
@@ -75,7 +90,7 @@ def test_alerts_reach_a_group_chat(tmp_path: Path) -> None:
     with ExitStack() as stack:
         bot = stack.enter_context(scripted_bot("dingtalk", SECRET))
         bot.answers.append((200, b'{"errcode":310000,"errmsg":"keywords not in content"}'))
-        port = stack.enter_context(running(tmp_path, {"ops": bot}, away, **due))
+        port = stack.enter_context(running(tmp_path, {"ops": bot}, away, **due)).port
         alertmanager = stack.enter_context(
             alertmanager_server(tmp_path / "alertmanager", f"http://{LOOPBACK}:{port}", TOKEN)
         )
@@ -106,7 +121,7 @@ HELD_BACK = (
     (("PenstockDown", {**JOB, "instance": "a"}), ("PenstockNearCapacity", {**JOB, "instance": "a"})),
     (("PenstockModelOut", FLASH), ("PenstockErrorRatioHigh", FLASH)),
     (("PenstockModelOut", FLASH), ("PenstockLatencyHigh", FLASH)),
-    (("PenstockModelOut", FLASH), ("PenstockDeploymentOut", {**JOB, "deployment": "p/flash"})),
+    (("PenstockModelOut", FLASH), ("PenstockDeploymentOut", {**FLASH, "deployment": "p/shared"})),
     (("PenstockAvailabilityBurnFast", SERVED), ("PenstockAvailabilityBurnSlow", SERVED)),
     (("PenstockBudgetSpent", ALL), ("PenstockBudgetNearlySpent", ALL)),
     (("PenstockBudgetSpent", ALL), ("PenstockBudgetProjectedOverrun", ALL)),
@@ -115,7 +130,8 @@ HELD_BACK = (
 TOLD = (
     ("PenstockNearCapacity", {**JOB, "instance": "b"}), ("PenstockErrorRatioHigh", PRO), ("PenstockLatencyHigh", PRO),
     ("PenstockFirstByteBurnSlow", FIRST), ("PenstockBudgetNearlySpent", MINE),
-    ("PenstockDeploymentOut", {"job": "other", "deployment": "p/flash"}),
+    ("PenstockDeploymentOut", {**PRO, "deployment": "p/shared"}),
+    ("PenstockDeploymentOut", {"job": "other", "model": "flash", "deployment": "p/shared"}),
     ("SomebodyElse", {**JOB, "instance": "a"}),
 )  # fmt: skip
 """What has nothing to do with these."""
@@ -152,6 +168,42 @@ def test_the_digest_is_told_once_a_day(tmp_path: Path) -> None:
             wait_for(lambda: late.heard, "the last digest", PATIENCE_S)
     assert [len(bot.heard) for bot in bots.values()] == [1, 1, 1, 1]
     assert all("Spent 0.00 CNY" in bot.heard[0].text for bot in bots.values())
+
+
+def posted(relay: Running, bot: str) -> int:
+    """The status of a notification."""
+    body = {"version": "4", "groupKey": bot, "alerts": [{"labels": {"alertname": "PenstockTest"}}]}
+    connection = HTTPConnection(LOOPBACK, relay.port, timeout=PATIENCE_S)
+    try:
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        connection.request("POST", f"/alerts/{bot}", msgspec.json.encode(body), headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_reload_takes_over_who_is_told(tmp_path: Path) -> None:
+    """By SIGHUP: another bot, and the digest at once; what is no config, or names nobody, changes nothing."""
+
+    def is_said(what: str, times: int) -> bool:
+        return (tmp_path / "stderr").read_text("utf-8").count(what) == times
+
+    with scripted_bot("wecom") as one, scripted_bot("wecom") as other, running(tmp_path, {"one": one}) as relay:
+        assert (posted(relay, "one"), posted(relay, "other")) == (200, 404)
+        for number, text in enumerate(("alerts: [", "alerts: {}"), 1):
+            relay.config.write_text(text, "utf-8")
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(partial(is_said, "the old one goes on", number), "a refusal", PATIENCE_S)
+        assert (posted(relay, "one"), posted(relay, "other")) == (200, 404)
+        digest = {"at": "00:00", "bots": ["other"]}
+        write_config(relay.config, relay.port, {"other": other}, timezone=where_it_is_noon(), digest=digest)
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: other.heard, "the digest", PATIENCE_S)
+        assert (posted(relay, "one"), posted(relay, "other")) == (404, 200)
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(partial(is_said, "the config is reloaded", 2), "another reload", PATIENCE_S)
+    assert [len(each.heard) for each in (one, other)] == [1, 2]
+    assert "Spent 0.00 CNY" in other.heard[0].text
 
 
 @pytest.fixture

@@ -40,15 +40,16 @@ class DailyDigest:
         bots: Sequence[str],
         make: Callable[[float], Awaitable[Notice]],
         tell: Callable[[str, Notice], Awaitable[object]],
+        told: set[str] | None = None,
     ) -> None:
         """``notes``: opens them, for as long as it takes to tell. ``minute``: after midnight in ``zone``.
 
-        ``make``: the digest as of then. ``tell``: raises UpstreamError.
+        ``make``: the digest as of then. ``tell``: raises UpstreamError. ``told``: what one before could not note.
         """
         self._clock, self._notes = clock, notes
         self._zone, self._minute, self._bots = zone, minute, bots
         self._make, self._tell = make, tell
-        self._told: set[str] = set()
+        self._told = set[str]() if told is None else told
         """What could not be noted yet."""
 
     async def run(self) -> None:

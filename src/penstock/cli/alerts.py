@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from penstock.background.digest import DailyDigest
+from penstock.cli.alerts_relay import NOBODY, relay_alerts
 from penstock.cli.alerts_review import review
 from penstock.cli.money_digest import as_text, read_digest
 from penstock.cli.options import config_option, group_config_option
@@ -16,12 +16,9 @@ from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.core.notice import Notice
 from penstock.observe.logs import configure_logs
-from penstock.providers.chat import Chat, open_chat
+from penstock.providers.chat import open_chat
 from penstock.providers.registry import KINDS
 from penstock.server.listener import ListenError
-from penstock.server.relay import Relay
-from penstock.server.serve_relay import serve_relay
-from penstock.stores.open import open_digest_notes
 
 
 @click.group(commands=[review])
@@ -33,14 +30,18 @@ def alerts() -> None:
 @alerts.command()
 @config_option
 def relay(config: Path | None) -> None:
-    """Take Alertmanager's webhook at /alerts/BOT and tell the bot; tell the daily digest. Until SIGTERM or Ctrl-C."""
-    settings = load_here(config, registry=KINDS)
+    """Take Alertmanager's webhook at /alerts/BOT and tell the bot; tell the daily digest.
+
+    Until SIGTERM or Ctrl-C; SIGHUP reloads the config.
+    """
+    load = partial(load_here, config, registry=KINDS)
+    settings = load()
     if not settings.alerts.bots:
-        raise click.ClickException("there is nobody to tell: name bots in alerts.relay.bots")
+        raise click.ClickException(NOBODY)
     configure_logs(worker=None)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_relay(settings))
+            runner.run(relay_alerts(settings, load))
     except ListenError as error:
         raise click.ClickException(str(error)) from None
 
@@ -68,24 +69,3 @@ async def _digest(settings: Settings, to: str | None) -> Notice:
         async with open_chat(settings.alerts.bots, clock) as chat:
             await chat.tell(to, notice)
     return notice
-
-
-async def _relay(settings: Settings) -> None:
-    clock = SystemClock()
-    async with open_chat(settings.alerts.bots, clock) as chat:
-        daily = _daily(settings, chat, clock).run() if settings.alerts.digest_bots else None
-        app = Relay(chat, settings.alerts.token).app()
-        await serve_relay(app, settings.alerts.listen, clock, daily)
-
-
-def _daily(settings: Settings, chat: Chat, clock: SystemClock) -> DailyDigest:
-    told = settings.alerts
-    return DailyDigest(
-        clock,
-        partial(open_digest_notes, settings.store, settings.directory),
-        zone=told.zone,
-        minute=told.digest_minute,
-        bots=told.digest_bots,
-        make=partial(read_digest, settings),
-        tell=chat.tell,
-    )

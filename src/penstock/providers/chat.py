@@ -81,8 +81,19 @@ class Chat:
 
     def __init__(self, bots: Mapping[str, BotSettings], transport: Transport, clock: Clock) -> None:
         """``bots``: by their names."""
-        self._clock = clock
-        self._desks = {name: _Desk(bot, Outsider(f"the bot {name}", transport, clock)) for name, bot in bots.items()}
+        self._clock, self._transport = clock, transport
+        self._desks: dict[str, _Desk] = {}
+        self.adopt(bots)
+
+    def adopt(self, bots: Mapping[str, BotSettings]) -> None:
+        """Tell these from now on. Of one that stays it is kept what it was told; what is under way goes on."""
+        for name in self._desks.keys() - bots.keys():
+            del self._desks[name]
+        for name, bot in bots.items():
+            if name in self._desks:
+                self._desks[name].bot = bot
+            else:
+                self._desks[name] = _Desk(bot, Outsider(f"the bot {name}", self._transport, self._clock))
 
     def __contains__(self, name: object) -> bool:
         return name in self._desks

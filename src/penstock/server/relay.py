@@ -44,9 +44,9 @@ class Relay:
     """The routes."""
 
     def __init__(self, chat: Messenger, token: Secret | None) -> None:
-        """``token``: what Alertmanager shows; None = nothing."""
+        """``token``: what Alertmanager shows; None = nothing. A reload may change it."""
         self._chat = chat
-        self._token = token
+        self.token = token
 
     def app(self) -> Starlette:
         """As an ASGI app."""
@@ -60,9 +60,9 @@ class Relay:
     async def alerts(self, request: Request) -> Response:
         """One notification."""
         name = request.path_params["bot"]
-        if name not in self._chat:
-            return _refusal(404, "there is no such bot in alerts.relay.bots")
         body = await _read(request)
+        if name not in self._chat:  # a reload may have left it out meanwhile
+            return _refusal(404, "there is no such bot in alerts.relay.bots")
         if body is None:
             return _refusal(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
         try:
@@ -77,12 +77,12 @@ class Relay:
 
     def _guarded(self, route: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            if self._token is None:
+            if self.token is None:
                 try:
                     check_headers(request.scope["headers"], open_mode=True)
                 except BadHost:
                     return _refusal(403, "without alerts.relay.token only this machine is heard, and no web page")
-            elif not _is_shown(request.headers.get("authorization", ""), self._token):
+            elif not _is_shown(request.headers.get("authorization", ""), self.token):
                 return _refusal(401, "show alerts.relay.token as bearer token")
             return await route(request)
 
