@@ -10,7 +10,7 @@ WINDOW_S: Final = 0.1
 """So many looks at the loop, and so long, make a window at least."""
 LATE_S: Final = 0.007
 """A loop that is later than this in three quarters of a window has more to do than it can: a request takes ten turns
-of it or so. One long stall, whoever's it is, is late once. Less would take a neighbour on our core for too much work."""
+of it or so. One long stall, whoever's it is, is late once. With less a neighbour on our core would be too much work."""
 FEWER: Final = 0.3
 """No window takes more away."""
 FORGOTTEN_S: Final = 5.0
