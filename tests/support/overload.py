@@ -143,7 +143,7 @@ class Overload:
         """CPU seconds per request at so many a second."""
         before_s = self._spent_s()
         with self._load([Flow(name="probe", rate=rate, streamed=True)], PROBE_S) as load:
-            sent = load.wait().summary().sent
+            sent: int = load.wait().summary().sent
         return (self._spent_s() - before_s) / sent
 
     def _load(self, flows: list[Flow], seconds: float) -> Any:
