@@ -23,7 +23,7 @@ class Loop:
 def test_a_loop_that_is_late_is_given_less_and_gets_it_back() -> None:
     """Late by twice of what is borne: half of what is under way; then a tenth more each time, while it is used."""
     loop = Loop()
-    loop.run(2 * LATE_S, 100, looks=8)
+    loop.run(2 * LATE_S, 100, looks=10)  # two windows
     assert loop.limit.limit == 50
     loop.run(0.0, 20)
     assert loop.limit.limit == 50
