@@ -25,6 +25,7 @@ from penstock.core.reconcile import (
     converted,
     drifts,
     percent,
+    sum_in,
     total_of,
 )
 from tests.property.test_windows import ZONES
@@ -191,6 +192,31 @@ def test_the_drift_of_a_balance_is_what_the_ledger_missed(
         assert change.topped_up_nano == end - begin + charged
     else:
         assert (change.drift_nano, change.topped_up_nano) == (missed - paid_in, 0)
+
+
+@given(amounts, amounts, st.lists(amounts, min_size=1, max_size=6), st.integers(-(10**15), 10**15))
+def test_the_ratio_of_a_drift_is_what_was_missed_per_charged(
+    granted: int, topped_up: int, charged: list[int], missed: int
+) -> None:
+    """Either way; per unit where less than one was charged. What was charged in any pieces has none."""
+    before = Balance("p", "CNY", 0.0, granted + topped_up, granted, topped_up)
+    ledger = [Charges(0, "p/m", "CNY", 1, 1, nano, nano, 0, 0, 0) for nano in charged]
+    total = sum_in(ledger, "CNY", "CNY", {})
+    assert total == Charged(sum(charged), 0)
+    fell = total.nano + missed
+    now = before._replace(at=9.0, total_nano=before.total_nano - fell, topped_up_nano=topped_up - fell)
+    ratio = BalanceChange(before, now, total).drift_ratio
+    if fell < 0:
+        assert ratio is None
+    else:
+        assert ratio == abs(missed) / max(sum(charged), NANO)
+
+
+@given(amounts, amounts)
+def test_a_rise_is_seen_by_whatever_rose(begin: int, more: int) -> None:
+    """The balance as a whole, too: some providers do not say what it is made of."""
+    before = Balance("p", "CNY", 0.0, begin, 0, 0)
+    assert BalanceChange(before, before._replace(total_nano=begin + more), Charged(0, 0)).rose == (more > 0)
 
 
 def test_a_day_of_a_clock_change_keeps_its_calls() -> None:

@@ -13,7 +13,7 @@ from penstock.clock import SystemClock
 from penstock.compose import ask_balance
 from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.money import DECIMALS, format_amount, parse_decimal, to_nano
-from penstock.core.reconcile import Balance, BalanceChange, Charged, converted, percent
+from penstock.core.reconcile import Balance, BalanceChange, percent, sum_in
 from penstock.errors import UpstreamError
 from penstock.ports import AuditStore
 from penstock.providers.registry import KINDS
@@ -89,10 +89,9 @@ async def _change(ledger: _Ledger, before: Balance | None, now: Balance, paid_in
     if now.currency != provider.currency:  # the account's other purse pays what is priced in it
         charges = [each for each in charges if each.currency == now.currency]
     try:
-        amounts = [converted(each, now.currency, ledger.currency, ledger.fx) for each in charges]
+        charged = sum_in(charges, now.currency, ledger.currency, ledger.fx)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    charged = Charged(sum(each.nano for each in amounts), sum(each.estimated_nano for each in amounts))
     return BalanceChange(before, now, charged, paid_in.get(now.currency)), sum(each.unpriced for each in charges)
 
 

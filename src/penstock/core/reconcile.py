@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from penstock.core.money import round_half_even
+from penstock.core.money import NANO, round_half_even
 
 QUARTER_S: Final = 900
 ATTO_PER_NANO: Final = 10**9
@@ -99,6 +99,12 @@ def converted(charges: Charges, currency: str, book: str, fx: Mapping[str, Decim
     numerator, denominator = fx[currency].as_integer_ratio()
     amounts = (charges.book_nano, charges.estimated_book_nano)
     return Charged(*(round_half_even(nano * denominator, numerator) for nano in amounts))
+
+
+def sum_in(charges: Iterable[Charges], currency: str, book: str, fx: Mapping[str, Decimal]) -> Charged:
+    """All of them in ``currency``. Raises ValueError as ``converted`` does."""
+    amounts = [converted(each, currency, book, fx) for each in charges]
+    return Charged(sum(each.nano for each in amounts), sum(each.estimated_nano for each in amounts))
 
 
 def day_of(quarter: int, zone: ZoneInfo) -> date:
@@ -188,9 +194,10 @@ class BalanceChange(NamedTuple):
 
     @property
     def rose(self) -> bool:
-        """Whether something was surely paid in: spending lets neither part of a balance grow."""
+        """Whether something was surely paid in: spending lets neither a balance nor a part of it grow."""
         before, now = self.before, self.now
-        return now.granted_nano > before.granted_nano or now.topped_up_nano > before.topped_up_nano
+        grown = now.granted_nano > before.granted_nano or now.topped_up_nano > before.topped_up_nano
+        return grown or self.change_nano > 0
 
     @property
     def topped_up_nano(self) -> int:
@@ -205,3 +212,13 @@ class BalanceChange(NamedTuple):
         if self.rose and self.paid_in_nano is None:
             return None
         return self.topped_up_nano - self.change_nano - self.charged.nano
+
+    @property
+    def drift_ratio(self) -> float | None:
+        """The drift, either way, per what the ledger charged; None = it is unknown.
+
+        Less than a unit counts as a unit: balances have two decimals, so that what is rounded there is no drift, and
+        an account that falls though nothing was charged is one.
+        """
+        drift_nano = self.drift_nano
+        return None if drift_nano is None else abs(drift_nano) / max(self.charged.nano, NANO)
