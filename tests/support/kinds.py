@@ -12,6 +12,7 @@ DEEPSEEK = Kind(
     },
     env_key="DEEPSEEK_API_KEY",
     price_book="deepseek",
+    balance_path="/user/balance",
     default_models=("deepseek-flash", "deepseek-v4-pro"),
     default_aliases={
         "deepseek-v4-flash": DefaultAlias("deepseek-flash"),

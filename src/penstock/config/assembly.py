@@ -139,6 +139,7 @@ def _alerts(file: File) -> AlertSettings:
         bots=MappingProxyType(bots),
         digest_minute=alerts.digest.at,
         digest_bots=alerts.digest.bots,
+        tokens_per_day=alerts.tokens_per_day,
     )
 
 
@@ -165,6 +166,8 @@ def _provider(
         probe_s=section.probe,
         charged_elsewhere=kind.charged_elsewhere,
         sync_s=(SYNC_S if section.sync is None else section.sync) if kind.charged_elsewhere else 0,
+        balance_every_s=section.balance.every if section.balance else 0,
+        balance_low=section.balance.low if section.balance else None,
     )
 
 

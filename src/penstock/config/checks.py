@@ -32,6 +32,7 @@ def check(subject: Checked) -> None:
         _check_price_book(subject, path, section)
         _check_simulation(subject, path, section, kind)
         _check_centre(subject, path, section, kind)
+        _check_balance(subject, path, section, kind)
     _check_money(subject)
     _check_offer(subject)
     for name, model in subject.file.models.items():
@@ -115,6 +116,16 @@ def _check_centre(subject: Checked, path: Path, section: ProviderSection, kind: 
         subject.wrong((*path, "sync"), "is for `kind: penstock`; remove it")
     if kind.charged_elsewhere and section.api_key is None and not at_home(section, kind):
         subject.wrong((*path, "api_key"), "is missing; create a key at the centre and name it in its `server.edges`")
+
+
+def _check_balance(subject: Checked, path: Path, section: ProviderSection, kind: Kind) -> None:
+    if section.balance is None or not subject.intact(*path):
+        return
+    telling = ", ".join(sorted(each.name for each in subject.kinds.values() if each.balance_path))
+    if not kind.balance_path:
+        subject.wrong((*path, "balance"), f"is for kinds that tell what an account holds: {telling}; remove it")
+    elif "chat" not in base_urls(section, kind):
+        subject.wrong((*path, "balance"), "is asked below the URL for chat, and there is none; remove it")
 
 
 def _check_money(subject: Checked) -> None:

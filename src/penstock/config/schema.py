@@ -201,6 +201,15 @@ class PricesSection(Section):
     """Absent: the book currency."""
 
 
+class AccountSection(Section):
+    """The balance of its account, asked for again and again: metrics and alerts are made of it."""
+
+    every: Patience = 600.0
+    """How often it is asked for. That costs nothing."""
+    low: Price | None = None
+    """From where on it is little, in the provider's `currency`. Absent: nobody is told."""
+
+
 class ProviderSection(Section):
     """One API with one base URL and one set of credentials."""
 
@@ -230,6 +239,8 @@ class ProviderSection(Section):
     """Calls at once that its account allows per model; its 429s teach more. Absent: as the kind says."""
     probe: Duration = 0.0
     """How often it is asked for its model list while it is out; `0s` = real requests alone find out."""
+    balance: AccountSection | None = None
+    """For kinds that tell what the account holds: `deepseek`. Absent: it is not asked."""
     sync: Duration | None = None
     """How often answers that changed at a centre (`kind: penstock`) are pulled. Absent: `5m`; `0s` = never."""
     proxy: ProxyUrl | None = None
@@ -515,6 +526,8 @@ class AlertsSection(Section):
 
     timezone: Zone = ZoneInfo("Asia/Shanghai")
     """Whose days are meant."""
+    tokens_per_day: Count | None = None
+    """More tokens on one day are told of; nothing is refused for it. Absent: none are too many."""
     relay: RelaySection = RelaySection()
     """To the bots of group chats."""
     digest: DigestSection = DigestSection()

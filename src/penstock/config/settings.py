@@ -115,6 +115,10 @@ class ProviderSettings:
     """It is a Penstock, our centre: its ledger is charged, ours is not."""
     sync_s: float = 0
     """How often changed answers are pulled from a centre; 0 = never."""
+    balance_every_s: float = 0
+    """How often it is asked what the account holds; 0 = never."""
+    balance_low: Decimal | None = None
+    """From where on that is little, in ``currency``; None = never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +301,8 @@ class AlertSettings:
     digest_minute: int = 9 * 60
     """After midnight: when yesterday's money is told."""
     digest_bots: tuple[str, ...] = ()
+    tokens_per_day: int | None = None
+    """More than these are told of; None = nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)
