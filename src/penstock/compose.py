@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from penstock.background.balances import LOOK_S as BALANCES_S
+from penstock.background.balances import Balances
 from penstock.background.centres import Centres
 from penstock.background.lending import BEAT_S, Lending, Terms
 from penstock.background.probe import Prober
@@ -14,6 +16,8 @@ from penstock.background.purging import Purging
 from penstock.background.recovery import recover
 from penstock.background.sync import Edge, Place
 from penstock.background.ticker import Ticker
+from penstock.background.today import LOOK_S as TODAY_S
+from penstock.background.today import Today
 from penstock.background.undertaker import LOOK_S, Undertaker
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
@@ -206,6 +210,9 @@ class Gateway:
             self.standing.fleet,
             lambda provider, path: ask(self._transport(provider), provider, path, world.clock),
         )
+        self.today = Today(self.clock, stores.reader, lambda: self.settings.alerts.zone, stores.leader)
+        charges = None if stores.audit is None else stores.audit.charges
+        self.balances = Balances(self.clock, lambda: self.settings, self._ask_balance, charges, stores.leader)
         self._reread: Callable[[], Awaitable[object]] | None = None
         self._told_to_reread = 0
         self._signalled = dict(self._signalled_jobs())
@@ -215,6 +222,8 @@ class Gateway:
             Ticker(self.clock, WATCH_S, self._watch, "watch the fleet"),
             Ticker(self.clock, PROBE_S, self.probe, "probe"),
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
+            Ticker(self.clock, TODAY_S, self.today.look, "sum up the day"),
+            Ticker(self.clock, BALANCES_S, self.balances.look, "ask for balances"),
             *self._tickers_of_nodes(),
         ]
 
@@ -538,6 +547,12 @@ class Gateway:
         """Ask those that are out whether they are back, where the config says so."""
         for model in self.settings.models.values():
             await self._prober.look(model.deployments)
+
+    async def _ask_balance(self, provider: ProviderSettings) -> Sequence[Balance]:
+        """What its account holds, by currency. Raises UpstreamError."""
+        return await balance.ask_balance(
+            self._transport(provider), provider, KINDS[provider.kind].balance_path, self.clock
+        )
 
     async def _watch(self) -> None:
         """Look after calls that are overdue, and note how much there is to do."""

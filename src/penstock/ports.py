@@ -16,7 +16,7 @@ from penstock.core.offer import AnswersPage, Offer, PurgesPage
 from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.rerate import Entry
-from penstock.core.usage import Usage
+from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError, UpstreamError
 from penstock.wire.sse import Event
 
@@ -473,6 +473,18 @@ class Overview:
     """Requests by how they ended, the most frequent first."""
 
 
+class Billed(NamedTuple):
+    """What providers billed: tokens, and nano-units of the book currency for those that have a price."""
+
+    usage: Usage = NO_USAGE
+    cost_nano: int = 0
+
+    def plus(self, other: "Billed") -> "Billed":
+        """Both together."""
+        usage = Usage(*(one + another for one, another in zip(self.usage, other.usage, strict=True)))
+        return Billed(usage, self.cost_nano + other.cost_nano)
+
+
 class LedgerReader(Protocol):
     """Questions to the ledger."""
 
@@ -485,6 +497,10 @@ class LedgerReader(Protocol):
 
     async def overview(self, query: OverviewQuery) -> Overview:
         """Several groupings over one span, and how it went. Raises as ``spend`` does."""
+        ...
+
+    async def billed(self, since: float, until: float) -> Billed:
+        """For the calls that have ended of exchanges that arrived in [since, until). Raises StoreError."""
         ...
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
@@ -524,7 +540,10 @@ class AuditStore(Protocol):
         ...
 
     async def charges(self, provider: str, since: float, until: float, billed_at: str) -> Sequence[Charges]:
-        """What calls were charged whose tariff instant (``billed_at``: completion or start) is in [since, until)."""
+        """What calls were charged whose tariff instant (``billed_at``: completion or start) is in [since, until).
+
+        Not calls that ended more than a day after they began, as those do that a dead process left for so long.
+        """
         ...
 
     async def unpriced(self, after: tuple[float, str], limit: int) -> Sequence[Entry]:
@@ -773,6 +792,8 @@ class Stores:
     close: Callable[[], Any]
     """Await it: flushes and closes."""
     description: str = ""
+    audit: AuditStore | None = None
+    """None = what the ledger has is gone with the process."""
     lock: StoreLock | None = None
     """None = no other process can reach it, or any number may."""
     fence: Fence | None = None

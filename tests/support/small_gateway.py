@@ -5,12 +5,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from penstock.background.balances import Balances
+from penstock.background.today import Today
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.budget_records import budgets_in_force
 from penstock.config.load import load
 from penstock.config.prices import load_book
-from penstock.config.settings import Address, DeploymentSettings, Secret, Settings
+from penstock.config.settings import Address, DeploymentSettings, ProviderSettings, Secret, Settings
 from penstock.core.offer import Offer
+from penstock.core.reconcile import Balance
 from penstock.core.routing import Plan
 from penstock.errors import ConfigError
 from penstock.observe.metrics import Metrics
@@ -37,6 +40,11 @@ class Standing:
         self.firsts: Firsts = {}
 
 
+async def _ask_nobody(_provider: ProviderSettings) -> Sequence[Balance]:
+    """No account is looked after."""
+    return ()
+
+
 class SmallGateway:
     """Satisfies ``server.gateway.Gateway``."""
 
@@ -52,6 +60,8 @@ class SmallGateway:
         self.keyring = KeyRing(PEPPER, settings.keys)
         self.standing = Standing(self.clock, settings)
         self.treasury = Treasury(self.clock, stores.ledger, settings.currency, self.metrics.budget_alert)
+        self.today = Today(self.clock, stores.reader, lambda: self.settings.alerts.zone)
+        self.balances = Balances(self.clock, lambda: self.settings, _ask_nobody, None)
         self.refuses: list[str] = []
         self.closed = False
         self.buried: Sequence[str] | None = None

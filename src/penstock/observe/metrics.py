@@ -113,6 +113,29 @@ DECLARED: Final[tuple[Declared, ...]] = (
     Declared(
         "penstock_price_age_seconds", "Since the oldest price in use was last confirmed.", ("provider",), across="max"
     ),
+    Declared("penstock_tokens_today", "Tokens of the current day, by the ledger.", ("kind",), across="max"),
+    Declared(
+        "penstock_cost_today",
+        "What the current day cost, by the ledger.",
+        ("currency",),
+        scale=_NANO,
+        across="max",
+    ),
+    Declared("penstock_tokens_per_day_limit", "More tokens on one day are told of.", across="max"),
+    Declared(
+        "penstock_account_balance",
+        "What the account holds, as its provider said last.",
+        ("provider", "currency"),
+        scale=_NANO,
+        across="min",
+    ),
+    Declared("penstock_account_balance_low", "From where on that is little.", ("provider", "currency"), across="max"),
+    Declared(
+        "penstock_ledger_drift_ratio",
+        "What an account's balance fell otherwise than our ledger charged there today, per charged.",
+        ("provider",),
+        across="max",
+    ),
     Declared("penstock_ledger_healthy", "0 while the ledger cannot be written.", across="min"),
     Declared("penstock_ledger_rows_lost_total", "Ledger rows given up, and logged."),
     Declared(

@@ -1,8 +1,9 @@
 """What the admin plane and ``serve`` need of a running gateway."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from penstock.background.balances import Account
 from penstock.config.settings import DeploymentSettings, Settings
 from penstock.core.budget import Budget
 from penstock.core.budget_report import BudgetStanding
@@ -12,7 +13,7 @@ from penstock.core.routing import Plan
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.exchange import Exchange, Principal
 from penstock.pipeline.fleet import MemberState
-from penstock.ports import Clock, Ids, Stores
+from penstock.ports import Billed, Clock, Ids, Stores
 
 
 class Doors(Protocol):
@@ -101,6 +102,22 @@ class Budgets(Protocol):
         ...
 
 
+class Day(Protocol):
+    """The ledger's current day."""
+
+    def billed(self) -> Billed | None:
+        """What providers billed for it, as last summed up; None = it was not yet."""
+        ...
+
+
+class Accounts(Protocol):
+    """The accounts at providers."""
+
+    def accounts(self) -> Collection[Account]:
+        """Those that this node asks."""
+        ...
+
+
 class Gateway(Protocol):
     """A running gateway."""
 
@@ -130,6 +147,16 @@ class Gateway(Protocol):
     @property
     def treasury(self) -> Budgets:
         """The budgets in force, and what is spent and held of them."""
+        ...
+
+    @property
+    def today(self) -> Day:
+        """The ledger's current day."""
+        ...
+
+    @property
+    def balances(self) -> Accounts:
+        """What accounts hold."""
         ...
 
     def preview(self, exchange: Exchange) -> Plan[DeploymentSettings]:

@@ -1,4 +1,4 @@
-"""The metrics that are read at the scrape: the stores, the slots, the fleet, budgets and prices."""
+"""The metrics that are read at the scrape: the stores, the slots, the fleet, budgets, prices, the day and accounts."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from penstock.observe.readings import Reading
 from penstock.pipeline.fleet import MemberState
 from penstock.server.fleet_api import configured
 from penstock.server.gateway import Gateway
+from penstock.server.money_gauges import money
 from penstock.server.price_gauges import prices
 
 
@@ -32,6 +33,7 @@ def watch(gateway: Gateway) -> None:
     metrics.survey("the fleet", lambda: _fleet(gateway))
     metrics.survey("budgets", lambda: _budgets(gateway))
     metrics.survey("prices", lambda: prices(gateway))
+    metrics.survey("money", lambda: money(gateway))
 
 
 def _fleet(gateway: Gateway) -> Iterator[Reading | None]:

@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from typing import TypeVar
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.overview import overview, speeds, spend_queries, times
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.rows import tags_text
@@ -65,6 +66,13 @@ class MemoryLedger:
         spend = [grouped(each, self._buckets(each)) for each in asked]
         ended = list(self._ended(query.since, query.until))
         return overview(asked, spend, speeds(times(ended)), Counter(row.outcome for row in ended).items())
+
+    async def billed(self, since: float, until: float) -> Billed:
+        """For the calls that have ended of exchanges that arrived then."""
+        arrived = [row.id for row in self._exchanges.values() if since <= row.at < until]
+        ended = [each for id_ in arrived for each in self._attempts_of(id_) if each.outcome != OPEN]
+        calls = [Billed(each.usage, each.charged_book_nano or 0) for each in ended]
+        return reduce(Billed.plus, calls, Billed())
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange."""

@@ -282,6 +282,7 @@ async def _open_sqlite(wanted: Wanted) -> Stores:
         raise
     writer = SqliteWriter(partial(connect, path, wanted.sync))
     reads, reports = SqliteReader(path, "penstock-reads"), SqliteReader(path, "penstock-reports")
+    audit = SqliteReader(path, "penstock-audit")
     ledger, changes = SqliteLedger(writer, reports, wanted.on_lost), Changes(writer)
     answers = Answers(wanted.max_answer_bytes, SqliteBacking(changes, reads), wanted.clock.now)
     results = SqliteResults(changes, reads)
@@ -290,6 +291,7 @@ async def _open_sqlite(wanted: Wanted) -> Stores:
         await writer.close()
         await reads.close()
         await reports.close()
+        await audit.close()
         ledger.give_up("the store was closed before it could be written")
         lock.release()
 
@@ -311,6 +313,7 @@ async def _open_sqlite(wanted: Wanted) -> Stores:
         sweep=partial(_sweep, answers, results),
         close=close,
         description=str(path),
+        audit=SqliteAudit(writer, audit),
         lock=lock,
         unwritten_since=lambda: ledger.unwritten_since,
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
-from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.core.usage import Usage
+from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.months import Months
 from penstock.stores.overview import overview, spend_queries
 from penstock.stores.postgres import Connection, Postgres
@@ -47,6 +48,12 @@ class PostgresLedgerReader:
 
         buckets, speeds, outcomes = await self._pool.view(work)
         return overview(asked, list(map(grouped, asked, buckets)), speeds, outcomes)
+
+    async def billed(self, since: float, until: float) -> Billed:
+        """For the calls that have ended of exchanges that arrived then. Raises StoreError for an unreadable store."""
+        (sums,) = await self._pool.fetch(self._queries["billed"], since, until)
+        *tokens, cost_nano = map(int, sums)
+        return Billed(Usage(*tokens), cost_nano)
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange; none if there is no such exchange."""

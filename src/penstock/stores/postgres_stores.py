@@ -17,6 +17,7 @@ from penstock.stores.location import describe
 from penstock.stores.move_target import require_whole
 from penstock.stores.postgres import REPORT_S, REPORTING, Connection, Postgres
 from penstock.stores.postgres_answers import PostgresBacking, first_id
+from penstock.stores.postgres_audit import PostgresAudit
 from penstock.stores.postgres_budgets import PostgresBudgets
 from penstock.stores.postgres_changes import PostgresChanges
 from penstock.stores.postgres_keys import PostgresKeys
@@ -124,6 +125,7 @@ class _Node:
             sweep=self.sweep,
             close=self.close,
             description=describe(self._wanted.url),
+            audit=PostgresAudit(pools.reporting),
             fence=self._ledger,
             leases=PostgresLeases(pools.leasing, pools.reporting),
             leader=self._leader,

@@ -15,6 +15,7 @@ from penstock.errors import StoreError
 from penstock.ports import Extent
 from penstock.stores.queries import load_queries
 from penstock.stores.rows import read_attempt, read_exchange, read_share, share_values
+from penstock.stores.sqlite_ledger_reader import APART_S
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter
 
@@ -40,7 +41,10 @@ class SqliteAudit:
 
     async def charges(self, provider: str, since: float, until: float, billed_at: str) -> Sequence[Charges]:
         """What calls were charged whose tariff instant is in [since, until), per quarter, deployment and currency."""
-        named = {"provider": provider, "since": since, "until": until, "billed_at": billed_at}
+        named = {
+            "provider": provider, "since": since, "until": until, "billed_at": billed_at,
+            "first": since - APART_S, "last": until + APART_S,
+        }  # fmt: skip
         return [Charges(*row) for row in await self._rows("charges", named)]
 
     async def unpriced(self, after: tuple[float, str], limit: int) -> Sequence[Entry]:

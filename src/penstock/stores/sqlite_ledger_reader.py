@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
-from penstock.ports import Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.core.usage import Usage
+from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.overview import overview, speeds, spend_queries
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.queries import load_queries
@@ -22,9 +23,9 @@ _EVER: Final = 1e18
 PIECE_ROWS: Final = 20_000
 """Exchanges that are summed up at a time: some MB; ten times as many are hardly faster."""
 _NOTHING: Final = Posted("", 0, 0)
-_APART_S: Final = 86_400.0
-"""How far an attempt's dispatch may be from its exchange's arrival, either way: more than deadlines allow, so that only
-a clock that is set by more than a day meanwhile tells otherwise."""
+APART_S: Final = 86_400.0
+"""How far an attempt may be from its exchange's arrival, either way: more than deadlines allow, so that only a clock
+that is set by more than a day meanwhile tells otherwise, or the end of what a process left that lay dead for days."""
 
 
 async def book_currency(reader: SqliteReader) -> str | None:
@@ -53,6 +54,10 @@ class SqliteLedgerReader:
         """Several groupings over one span, and how it went. Raises as ``spend`` does."""
         asked = spend_queries(query)
         return await self._reader.run(lambda connection: self._overview(connection, asked))
+
+    async def billed(self, since: float, until: float) -> Billed:
+        """For the calls that have ended of exchanges that arrived then. Raises StoreError for an unreadable store."""
+        return await self._reader.run(lambda connection: self._billed(connection, since, until))
 
     async def exchange(self, exchange_id: str) -> Sequence[LedgerRow]:
         """Every row of one exchange; none if there is no such exchange."""
@@ -88,7 +93,7 @@ class SqliteLedgerReader:
         last = max((query.until for query in asked), default=0.0)
         named = {"asked": _json(asked), "excluding": _json(tuple(excluding)), "first": first, "last": last}
         sums: list[dict[str, Posted]] = [{} for _ in asked]
-        for since, until in self._pieces(connection, first - _APART_S, last + _APART_S):
+        for since, until in self._pieces(connection, first - APART_S, last + APART_S):
             rows = connection.execute(self._queries["posted"], {**named, "since": since, "until": until})
             for place, value, amount_nano, tokens in rows:
                 before = sums[place].get(value, _NOTHING)
@@ -111,6 +116,10 @@ class SqliteLedgerReader:
             attempts = [row for row in rows if isinstance(row, AttemptRow)]
             found += [(row, attempts) for row in rows if isinstance(row, ExchangeRow)]
         return sorted(found, key=lambda pair: (pair[0].at, pair[0].id))
+
+    def _billed(self, connection: sqlite3.Connection, since: float, until: float) -> Billed:
+        *tokens, cost_nano = connection.execute(self._queries["billed"], {"since": since, "until": until}).fetchone()
+        return Billed(Usage(*tokens), cost_nano)
 
     def _overview(self, connection: sqlite3.Connection, asked: Sequence[SpendQuery]) -> Overview:
         buckets = self._buckets(connection, asked)

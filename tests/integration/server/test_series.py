@@ -44,6 +44,7 @@ LARGEST: Final[dict[str, Any]] = {
         for scope in SCOPES
     ],
     "limits": {"capacity": 100},
+    "alerts": {"tokens_per_day": 1},
 }
 
 
@@ -105,11 +106,13 @@ async def test_series_are_bounded_whatever_clients_send_and_whatever_goes_wrong(
             await ask(house, number)
         for number in range(ASKING, STRANGERS):
             stand_by(house, number)
+        await house.gateway.today.look()
         text = (await house.gateway.metrics.scrape(Format.OPENMETRICS)).decode()
     series = [sample for family in open_metrics(text) for sample in family.samples]
     assert 13_000 < len(series) < MOST
     counted = Counter(sample.name for sample in series)
     assert all(counted[name] >= most for name, most in MOST_SERIES.items())
     assert counted["penstock_deployment_first_byte_seconds"] == 500
+    assert (counted["penstock_tokens_today"], counted["penstock_tokens_per_day_limit"]) == (4, 1)
     shown = {value for sample in series for label, value in sample.labels.items() if label not in NOT_NAMES}
     assert shown <= OURS | set(outcomes())

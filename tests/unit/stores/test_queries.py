@@ -1,5 +1,6 @@
 """SQL in files: every statement has a name, and a block is the same statement for many rows."""
 
+import re
 import sqlite3
 from contextlib import closing
 
@@ -50,3 +51,18 @@ def test_a_block_writes_what_its_rows_would() -> None:
         insert = "INSERT INTO t (a, b)\nVALUES (?, ?)\nON CONFLICT (a) DO NOTHING"
         connection.execute(block_of(insert, 3), (1, "x", 2, "y", 1, "z"))
         assert connection.execute("SELECT * FROM t").fetchall() == [(1, "x"), (2, "y")]
+
+
+@pytest.mark.parametrize(("noun", "query"), [("ledger", "billed"), ("audit", "charges")])
+def test_sums_of_a_span_read_that_span_alone(noun: str, query: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A server asks them again and again, however much its ledger has: the exchanges of a span, and their calls."""
+    path = tmp_path_factory.mktemp(query) / "store.db"
+    prepare(path)
+    sql = load_queries(noun)[query]
+    with closing(connect(path)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {sql}", dict.fromkeys(re.findall(r":(\w+)", sql)))
+        steps = [step for *_, step in plan if "TEMP B-TREE" not in step]
+    assert steps == [
+        "SEARCH e USING PRIMARY KEY (at>? AND at<?)",
+        "SEARCH a USING PRIMARY KEY (exchange_id=?)",
+    ]

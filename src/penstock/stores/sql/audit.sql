@@ -1,4 +1,5 @@
 -- The instant that decides a call's tariff decides its day on the bill, too. Calls that used and cost nothing are on no bill.
+-- A call is looked for among the exchanges that arrived in [first, last).
 -- name: charges
 SELECT
     CAST(moment / 900 AS INTEGER) AS quarter,
@@ -13,11 +14,11 @@ SELECT
     sum(charged_book_nano IS NULL)
 FROM (
     SELECT
-        *,
-        CASE :billed_at WHEN 'start' THEN started_at ELSE ended_at END AS moment,
-        input_miss + input_hit + cache_write + output AS tokens
-    FROM attempts
-    WHERE provider = :provider AND outcome <> 'open'
+        a.*,
+        CASE :billed_at WHEN 'start' THEN a.started_at ELSE a.ended_at END AS moment,
+        a.input_miss + a.input_hit + a.cache_write + a.output AS tokens
+    FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
+    WHERE e.at >= :first AND e.at < :last AND a.provider = :provider AND a.outcome <> 'open'
 )
 WHERE moment >= :since AND moment < :until AND (tokens > 0 OR charged_book_nano IS NULL OR charged_book_nano <> 0)
 GROUP BY quarter, deployment, currency

@@ -135,6 +135,18 @@ SELECT model, cache IN ('exact', 'similar'), duration_s, CASE WHEN streamed THEN
 FROM exchanges
 WHERE at >= :since AND at < :until AND outcome = 'ok'
 
+-- Of the calls themselves: an exchange has the usage of what it was answered with, cached or not.
+-- name: billed
+SELECT
+    coalesce(sum(a.input_miss), 0),
+    coalesce(sum(a.input_hit), 0),
+    coalesce(sum(a.cache_write), 0),
+    coalesce(sum(a.output), 0),
+    coalesce(sum(a.reasoning), 0),
+    coalesce(sum(a.charged_book_nano), 0)
+FROM exchanges AS e CROSS JOIN attempts AS a ON a.exchange_id = e.id
+WHERE e.at >= :since AND e.at < :until AND a.outcome <> 'open'
+
 -- name: outcomes
 SELECT outcome, count(*)
 FROM exchanges

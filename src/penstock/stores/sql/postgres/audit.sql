@@ -1,4 +1,5 @@
 -- The instant that decides a call's tariff decides its day on the bill, too. Calls that used and cost nothing are on no bill.
+-- A call is looked for within a day of its dispatch.
 -- name: charges
 SELECT
     floor(moment / 900)::bigint AS quarter,
@@ -18,6 +19,7 @@ FROM (
         input_miss + input_hit + cache_write + output AS tokens
     FROM attempts
     WHERE provider = $1 AND outcome <> 'open'
+        AND started_at >= $2::float8 - 86400 AND started_at < $3::float8 + 86400
 ) AS calls
 WHERE moment >= $2::float8 AND moment < $3::float8
     AND (tokens > 0 OR charged_book_nano IS NULL OR charged_book_nano <> 0)

@@ -27,6 +27,22 @@ FROM (
 ) AS measured
 GROUP BY model, cached, part
 
+-- Looked up by key (OFFSET 0 keeps it so): a join would read the whole month of calls for a minute of exchanges.
+-- name: billed
+SELECT
+    coalesce(sum(a.input_miss), 0),
+    coalesce(sum(a.input_hit), 0),
+    coalesce(sum(a.cache_write), 0),
+    coalesce(sum(a.output), 0),
+    coalesce(sum(a.reasoning), 0),
+    coalesce(sum(a.charged_book_nano), 0)
+FROM exchanges AS e CROSS JOIN LATERAL (
+    SELECT input_miss, input_hit, cache_write, output, reasoning, charged_book_nano
+    FROM attempts
+    WHERE month = e.month AND exchange_id = e.id AND outcome <> 'open' OFFSET 0
+) AS a
+WHERE e.at >= $1::float8 AND e.at < $2::float8
+
 -- name: outcomes
 SELECT outcome, count(*)
 FROM exchanges
