@@ -182,11 +182,13 @@ class VictoriaMetrics(MetricsServer):
         )
 
 
-def committed(*, targets: Sequence[str], alertmanagers: Sequence[str] = ()) -> dict[str, Any]:
-    """deploy/prometheus/prometheus.yaml for these targets, and in a hurry."""
+def committed(
+    *, targets: Sequence[str], alertmanagers: Sequence[str] = (), rules: Path = PLACE / "rules"
+) -> dict[str, Any]:
+    """deploy/prometheus/prometheus.yaml for these targets, and in a hurry. ``rules``: the directory of its rules."""
     config: dict[str, Any] = yaml.safe_load((PLACE / "prometheus.yaml").read_text("utf-8"))
     config["global"] |= {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
-    config["rule_files"] = [str(PLACE / each) for each in config["rule_files"]]
+    config["rule_files"] = [str(rules.parent / each) for each in config["rule_files"]]
     config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [*alertmanagers]}]}] if alertmanagers else []
     (job,) = config["scrape_configs"]
     job["scrape_timeout"] = INTERVAL
@@ -208,11 +210,12 @@ def prometheus_server(
     targets: Sequence[str],
     *,
     alertmanagers: Sequence[str] = (),
+    rules: Path = PLACE / "rules",
     write_to: Sequence[Mapping[str, Any]] = (),
     options: Sequence[str] = (),
 ) -> Iterator[PrometheusServer]:
-    """One that scrapes these. ``write_to``: its ``remote_write``."""
-    config = committed(targets=targets, alertmanagers=alertmanagers) | {"remote_write": [*write_to]}
+    """One that scrapes these. ``write_to``: its ``remote_write``; ``rules``: a directory of that name."""
+    config = committed(targets=targets, alertmanagers=alertmanagers, rules=rules) | {"remote_write": [*write_to]}
     server = PrometheusServer(directory, config, *options)
     try:
         server.start()
