@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -58,19 +58,19 @@ class Unmeasured(Metrics):
         """Look away."""
 
 
-async def opened(directory: Path, metrics: type[Metrics]) -> Gateway:
+async def opened(directory: Path, metrics: type[Metrics], config: str = CONFIG) -> Gateway:
     """A gateway whose provider answers at once."""
     clock = SystemClock()
     provider = Scripted(clock)
     provider.stream(["word "] * CHUNKS).forever()
     path = directory / "penstock.yaml"
-    path.write_text(CONFIG)
+    path.write_text(config)
     world = World(clock, transports={"scripted": provider}, metrics=metrics)
     return await open_gateway(load(path, {}, registry=KINDS), lambda error: row_of(error).status, world)
 
 
-async def cpu_us(app: DataPlane, case: str) -> float:
-    """Per request of a turn. Raises RuntimeError when one is not answered."""
+async def cpu_us(app: DataPlane, case: str, end: Callable[[], Awaitable[None]] | None = None) -> float:
+    """Per request of a turn; ``end``: what is done at its end. Raises RuntimeError when one is not answered."""
     bodies = [_body(case) for _ in range(REQUESTS[case])]
     before = time.process_time()
     for body in bodies:
@@ -78,6 +78,8 @@ async def cpu_us(app: DataPlane, case: str) -> float:
         asking = await Asking(app, http_scope("/v1/chat/completions", lines), [body]).done()
         if asking.status != OK:
             raise RuntimeError(asking.body.decode())
+    if end is not None:
+        await end()
     return (time.process_time() - before) / len(bodies) * 1e6
 
 

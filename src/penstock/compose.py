@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 from penstock.background.balances import LOOK_S as BALANCES_S
 from penstock.background.balances import Balances
@@ -37,6 +38,7 @@ from penstock.core.routing import Plan
 from penstock.errors import ConfigError, PenstockError, SharedUnavailable, StoreError
 from penstock.observe.logs import ledger_rows_lost
 from penstock.observe.metrics import Metrics
+from penstock.observe.telemetry import METRICS_S, TRACES_S, Telemetry
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.across import Across
 from penstock.pipeline.admit import Admit
@@ -67,11 +69,25 @@ from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.stored import Storing
 from penstock.pipeline.teller import Calibrations, Running, Teller, Tokenizer
+from penstock.pipeline.trace import Mark, Measured, Traced
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import AnswerCache, Clock, FailPoint, Ids, Purge, Rng, Shared, StoredResult, Stores, Transport
+from penstock.ports import (
+    AnswerCache,
+    Clock,
+    Collector,
+    FailPoint,
+    Ids,
+    Purge,
+    Rng,
+    Shared,
+    StoredResult,
+    Stores,
+    Transport,
+)
 from penstock.providers import balance
 from penstock.providers.ask import ask
 from penstock.providers.centre import CentreReader
+from penstock.providers.collector import HttpCollector
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
@@ -111,6 +127,8 @@ class World:
     """Who counts."""
     region_well_for_s: float = WELL_FOR_S
     """How long a region that was out has to be well before it is failed back to."""
+    collector: Collector | None = None
+    """None = the one of ``telemetry.otlp``."""
 
 
 @dataclass(slots=True)
@@ -200,6 +218,10 @@ class Gateway:
         """Of our centres, by provider."""
         self._offered_lists: dict[str, list[PricedModel]] = {}
         self._sim = Sim(world.clock, world.rng)
+        collector = world.collector or HttpCollector(self._http, self.clock, lambda: self.settings.telemetry)
+        self.telemetry = Telemetry(settings, collector, self.clock, world.rng, self.owner)
+        metrics.watch("penstock_traces_waiting", (), lambda: len(self.telemetry.traces))
+        metrics.watch_all("penstock_traces_total", self.telemetry.traces.tally.by_outcome)
         self.pipeline = self._pipeline(settings)
         notes = open_notes(settings)
         edge = Edge(self.clock, stores.answers, notes, lambda entry: place_of(entry, self.settings), self._take_offer)
@@ -224,6 +246,8 @@ class Gateway:
             Ticker(self.clock, SWEEP_S, self._sweep, "sweep"),
             Ticker(self.clock, TODAY_S, self.today.look, "sum up the day"),
             Ticker(self.clock, BALANCES_S, self.balances.look, "ask for balances"),
+            Ticker(self.clock, TRACES_S, self.telemetry.traces.flush, "tell traces"),
+            Ticker(self.clock, METRICS_S, self.telemetry.tell_metrics, "tell metrics"),
             *self._tickers_of_nodes(),
         ]
 
@@ -294,6 +318,7 @@ class Gateway:
         await self._centres.stop()
         for ticker in self._tickers:
             await ticker.stop()
+        await self.telemetry.close()
         await self._http.close()
         if self._lending is not None:
             with suppress(StoreError):  # then it ends by itself
@@ -378,6 +403,7 @@ class Gateway:
             log.warning("no key is left: every client is refused until there is one; what had keys does not open again")
         self.standing.adopt(settings)
         self.metrics.adopt(settings)
+        self.telemetry.adopt(settings)
         self.pipeline = self._pipeline(settings)
         await self._centres.follow(settings.providers)
         return restart
@@ -519,7 +545,20 @@ class Gateway:
                 passing=Passing(sensitive, standing.geography.region_of),
             ),
         ]
-        return Pipeline(stages)
+        return Pipeline(self._observed(settings, stages))
+
+    def _observed(self, settings: Settings, stages: list[Stage]) -> list[Stage]:
+        """The stages, and what telemetry sees them by."""
+        telemetry = settings.telemetry
+        if telemetry.traces_on:
+            marked = [(stage, Mark(self.clock, type(stage).__name__.lower())) for stage in stages[1:-1]]
+            traced = Traced(
+                self.telemetry.traces,
+                sample=telemetry.sample,
+                tells=lambda exchange: telemetry.content and not is_sensitive(settings.sensitive, exchange),
+            )
+            stages = [traced, stages[0], *chain.from_iterable(marked), stages[-1]]
+        return [Measured(self.telemetry.instruments), *stages] if telemetry.metrics_on else stages
 
     def _route(self, settings: Settings) -> Route:
         standing = self.standing

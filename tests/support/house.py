@@ -32,7 +32,7 @@ from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, Shar
 from penstock.pipeline.keyring import digest_key
 from penstock.pipeline.teller import Tokenizer
 from penstock.pipeline.treasury import Treasury
-from penstock.ports import Ledger, Posted, PostedQuery, Shared, Transport
+from penstock.ports import Collector, Ledger, Posted, PostedQuery, Shared, Transport
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
 from penstock.server.app import DataPlane
@@ -233,18 +233,28 @@ async def open_house(
     transports: Mapping[str, Transport] | None = None,
     shared: Shared | None = None,
     upstream: Scripted | None = None,
+    collector: Collector | None = None,
     **config: Any,
 ) -> AsyncIterator[House]:
     """A house on the running loop, which has to be one of virtual time. ``tokenizers``: by provider kind.
 
     ``kept``: the ledger of a house that was there before it; what that left open is settled first. ``transports``: who
     sends to other kinds of providers than ``scripted``. ``shared``, ``upstream``: what it has in common with others.
+    ``collector``: who is told of it, where ``telemetry.otlp`` says that somebody is.
     """
     before = other_tasks()
     clock = clock or LoopClock(EPOCH)
     upstream = upstream or Scripted(clock)
     senders = {"scripted": upstream, **(transports or {})}
-    world = World(clock, SystemRng(seed), transports=senders, book=book(), tokenizers=tokenizers or {}, shared=shared)
+    world = World(
+        clock,
+        SystemRng(seed),
+        transports=senders,
+        book=book(),
+        tokenizers=tokenizers or {},
+        shared=shared,
+        collector=collector,
+    )
     settings = settings_of(**config)
     gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
     gateway.stores.ledger = ledger = kept or KeptLedger(gateway.stores.ledger)

@@ -21,6 +21,7 @@ from penstock.config.schema import (
     ProviderSection,
     SharedSection,
     SimulationSection,
+    TelemetrySection,
     TimeoutsOverrideSection,
 )
 from penstock.config.settings import (
@@ -43,6 +44,7 @@ from penstock.config.settings import (
     SharedSettings,
     SimulationSettings,
     StaticKey,
+    TelemetrySettings,
     TimeoutSettings,
 )
 from penstock.config.units import is_loopback
@@ -92,6 +94,7 @@ def assemble(
         shared=_shared(file.shared),
         takes_models=takes_models,
         alerts=_alerts(file),
+        telemetry=_telemetry(file.telemetry),
         warnings=tuple(_warnings(file, providers, models, takes_models=takes_models)),
     )
     around = Around.of(settings)
@@ -140,6 +143,18 @@ def _alerts(file: File) -> AlertSettings:
         digest_minute=alerts.digest.at,
         digest_bots=alerts.digest.bots,
         tokens_per_day=alerts.tokens_per_day,
+    )
+
+
+def _telemetry(section: TelemetrySection) -> TelemetrySettings:
+    return TelemetrySettings(
+        otlp=section.otlp,
+        traces=section.traces,
+        metrics=section.metrics,
+        sample=section.sample,
+        content=section.content,
+        headers=MappingProxyType(section.headers),
+        service_name=section.service_name,
     )
 
 
@@ -297,7 +312,9 @@ def _warnings(
 
 
 def _exposed(file: File) -> Iterator[str]:
-    """Bots whose tokens can be read on the way."""
+    """Headers of the collector and tokens of bots that can be read on the way."""
+    if file.telemetry.otlp and file.telemetry.headers and _in_the_clear(file.telemetry.otlp):
+        yield "telemetry.headers: they travel unencrypted; use an https URL in telemetry.otlp"
     for name, bot in file.alerts.relay.bots.items():
         if _in_the_clear(bot.url.reveal()):
             yield f"alerts.relay.bots.{name}: its token travels unencrypted; use an https URL"

@@ -534,6 +534,25 @@ class AlertsSection(Section):
     """The daily digest."""
 
 
+class TelemetrySection(Section):
+    """What an OpenTelemetry collector is told, over OTLP/HTTP in JSON."""
+
+    otlp: BaseUrl | None = None
+    """Its URL, without `/v1`, such as `http://127.0.0.1:4318`. Absent: nothing is told."""
+    traces: Boolean = True
+    """A span for each request and each call, and trace context taken and passed on."""
+    metrics: Boolean = True
+    """The metrics of OpenTelemetry's conventions for generative AI, once a minute."""
+    sample: Share = 0.1
+    """The share of traces that begin here and are recorded. Of the others their caller has decided."""
+    content: Boolean = False
+    """Whether spans hold what was asked and answered."""
+    headers: dict[HeaderName, HeaderValue] = {}
+    """Headers that the collector wants, such as `authorization`."""
+    service_name: Text = "penstock"
+    """`service.name` there."""
+
+
 class File(Section):
     """The whole file."""
 
@@ -575,3 +594,5 @@ class File(Section):
     """Static keys, for development."""
     alerts: AlertsSection = AlertsSection()
     """What somebody is told, and where."""
+    telemetry: TelemetrySection = TelemetrySection()
+    """What an OpenTelemetry collector is told."""

@@ -306,6 +306,32 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """What is told to an OpenTelemetry collector."""
+
+    otlp: str | None = None
+    """Its URL up to, not including, ``/v1``; None = nothing is told."""
+    traces: bool = True
+    metrics: bool = True
+    sample: float = 0.1
+    """The share of traces that begin here and are recorded; of others their caller has decided."""
+    content: bool = False
+    """Spans hold what was asked and answered."""
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    service_name: str = "penstock"
+
+    @property
+    def traces_on(self) -> bool:
+        """Whether there is anything to trace for."""
+        return self.otlp is not None and self.traces
+
+    @property
+    def metrics_on(self) -> bool:
+        """Whether there is anything to count for."""
+        return self.otlp is not None and self.metrics
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, complete."""
 
@@ -343,6 +369,7 @@ class Settings:
     """The file names no models, so those that a centre offers are served too."""
     warnings: tuple[str, ...] = ()
     alerts: AlertSettings = field(default_factory=AlertSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @property
     def shared_url(self) -> str:

@@ -1,7 +1,8 @@
 """What is counted: by labels, and in buckets. Without locks: one loop writes, and others read copies."""
 
 from bisect import bisect_left
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
 from penstock.observe.exposition import Buckets, Exemplar
 
@@ -21,26 +22,30 @@ class Count:
         self.exemplar: Exemplar | None = None
 
 
-class Outcomes(dict[Labels, Count]):
+Kept = TypeVar("Kept")
+
+
+class Outcomes(dict[Labels, Kept], Generic[Kept]):
     """Counts by labels of which one is an outcome: no more than ``most``, and one for each of the other labels.
 
     Beyond, an outcome that is new there counts as ``other``; ``ok`` never does, so that ratios of errors stay true.
     """
 
-    def __init__(self, place: int, most: int) -> None:
-        """``place``: of the outcome among the labels."""
+    def __init__(self, place: int, most: int, new: Callable[[], Kept]) -> None:
+        """``place``: of the outcome among the labels; ``new``: what counts, at 0."""
         super().__init__()
-        self.shown: dict[Labels, Count] = {}
+        self.shown: dict[Labels, Kept] = {}
         """Each count once."""
         self._place = place
         self._most = most
+        self._new = new
 
-    def __missing__(self, labels: Labels) -> Count:
+    def __missing__(self, labels: Labels) -> Kept:
         place = self._place
         shown = labels
         if len(self.shown) >= self._most and labels[place] != OK:
             shown = (*labels[:place], OTHER, *labels[place + 1 :])
-        count = self[labels] = self.shown.setdefault(shown, Count())
+        count = self[labels] = self.shown.setdefault(shown, self._new())
         return count
 
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from penstock.config.settings import Settings
 from penstock.core.recent import Recent, Sums
 from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
-from penstock.observe.counts import OTHER, Histogram, Labels, Outcomes
+from penstock.observe.counts import OTHER, Count, Histogram, Labels, Outcomes
 from penstock.observe.exposition import Format, end, head, histogram, labelled, line, pieces
 from penstock.observe.readings import Gauges, Readings, Survey
 
@@ -143,6 +143,8 @@ DECLARED: Final[tuple[Declared, ...]] = (
     ),
     Declared("penstock_ledger_spooled_bytes", "Ledger rows that wait on this disk for their server."),
     Declared("penstock_keys_age_seconds", "Since the store was asked for its keys and answered.", across="max"),
+    Declared("penstock_traces_total", "Recorded requests, by what became of their spans.", ("outcome",)),
+    Declared("penstock_traces_waiting", "Recorded requests whose spans wait to be sent."),
     Declared("penstock_build_info", "Always 1.", ("version", "python"), across="max"),
 )
 
@@ -187,7 +189,7 @@ class Metrics:
         self._histograms: dict[str, defaultdict[Labels, Histogram]] = {
             declared.name: defaultdict(partial(Histogram, declared.bounds)) for declared in DECLARED if declared.bounds
         }
-        self._outcomes = {name: Outcomes(1, most) for name, most in MOST_SERIES.items()}
+        self._outcomes = {name: Outcomes(1, most, Count) for name, most in MOST_SERIES.items()}
         self._readings = Readings()
         self._gauges: Gauges = {}
         self._recent = Recent()

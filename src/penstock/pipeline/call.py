@@ -16,6 +16,7 @@ import msgspec
 from penstock.config.kinds import Kind
 from penstock.config.settings import ProviderSettings
 from penstock.core.bound import cap_fields
+from penstock.core.trace import span_of
 from penstock.core.usage import Usage
 from penstock.errors import (
     BadAnswer,
@@ -40,6 +41,7 @@ from penstock.wire.answers import capacity_cut, is_void
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite
 from penstock.wire.sse import DONE, SseParser, sse
+from penstock.wire.tracecontext import trace_headers
 
 MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -169,6 +171,9 @@ class Call:
         if provider.charged_elsewhere:
             passed = self._world.passing.headers(exchange, request.body, self._total_at - self._clock.monotonic())
             request.headers = {**passed, **request.headers}
+        if exchange.trace is not None:
+            traced = trace_headers(exchange.trace, span_of(self._hold.attempt_id))
+            request.headers = {**traced, **request.headers}
         timeouts = exchange.model.timeouts
         request.connect_timeout_s = timeouts.connect_s
         first_byte_at = min(self._clock.monotonic() + timeouts.first_byte_s, self._total_at)

@@ -11,8 +11,9 @@ from penstock.config.settings import DeploymentSettings, ModelSettings, TimeoutS
 from penstock.core.budget import Payer
 from penstock.core.cachekey import NO_DIRECTIVE, CacheDirective
 from penstock.core.edge import Passed, Told
-from penstock.core.records import AttemptRow, ShareRow
+from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
 from penstock.core.routing import Plan
+from penstock.core.trace import Trace
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
 from penstock.pipeline.first import First
@@ -87,6 +88,8 @@ class Asked(msgspec.Struct):
     """It may go to private providers only."""
     passed: Passed | None = None
     """What the Penstock that it came through says of it."""
+    trace: tuple[bytes, bytes] | None = None
+    """``traceparent`` and ``tracestate``, as they came."""
 
     @property
     def tag_names(self) -> tuple[str, ...]:
@@ -110,9 +113,9 @@ class Exchange:
         "_payer", "age_s", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off",
         "client_gone", "cost_nano", "crossing", "cut_by", "degraded", "dispatched", "error", "estimated", "fields",
         "finished", "first", "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "lent",
-        "model", "plan", "principal", "raw", "read_body", "reply", "requested", "said", "seat", "served_by", "shares",
-        "standing", "started", "steps", "stoppable", "streamed", "task", "told", "usage", "user", "waited_s",
-        "wants_stream", "wants_usage", "whole",
+        "model", "plan", "principal", "raw", "read_body", "reply", "requested", "row", "said", "seat", "served_by",
+        "shares", "standing", "started", "steps", "stoppable", "streamed", "task", "told", "trace", "usage", "user",
+        "waited_s", "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -123,13 +126,12 @@ class Exchange:
         self.at, self.started = at, started
         self.principal = STRANGER
         # The request, after admit.
-        self.raw = b""
+        self.raw, self.user = b"", ""
         self.fields: dict[str, Any] = {}
         self.requested: ModelSettings = NO_MODEL
         """As asked for: what a saving is measured against, and what budgets and bills go by."""
         self.model: ModelSettings = NO_MODEL
         """As served: the requested one, or what the ladder stepped down to."""
-        self.user = ""
         self.standing: Standing | None = None
         self.lent: Mapping[str, int] = {}  # of its key's limits, where these are shared
         self.wants_stream = self.wants_usage = False
@@ -143,6 +145,8 @@ class Exchange:
         self.streamed, self.waited_s, self.age_s = False, 0.0, 0.0  # ``age_s``: how long ago it was made
         self.first_byte_at: float | None = None
         self.told: Told | None = None  # what a centre said of it
+        self.trace: Trace | None = None  # where traces are kept
+        self.row: ExchangeRow | None = None  # as recorded at its end
         # Caching, joining, routing.
         self.key: bytes | None = None
         self.cache = "off"
@@ -171,9 +175,8 @@ class Exchange:
         # the client has taken what was sent before.
         self.client_gone = self.called_off = False
         self.cut_by: PenstockError | None = None
-        self.followers = 0
+        self.followers, self.stoppable = 0, True
         self.hurry: Callable[[], None] = _at_its_pace
-        self.stoppable = True
         self.task: asyncio.Task[Any] | None = None
 
     @property
@@ -198,6 +201,12 @@ class Exchange:
         if paid is not None:
             return paid.id
         return self.shares[-1].attempt_id if self.shares else ""
+
+    @property
+    def trace_id(self) -> str:
+        """Of its trace; "" = it is not recorded."""
+        trace = self.trace
+        return trace.trace_id if trace is not None and trace.sampled else ""
 
     @property
     def total_s(self) -> float:

@@ -34,8 +34,10 @@ class Meter(Protocol):
 
     active: int
 
-    def observe(self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow]) -> None:
-        """Count one exchange."""
+    def observe(
+        self, row: ExchangeRow, attempts: Sequence[AttemptRow], shares: Sequence[ShareRow], trace_id: str
+    ) -> None:
+        """Count one exchange. ``trace_id``: of its trace, "" = it is not recorded."""
         ...
 
 
@@ -75,7 +77,8 @@ class Record:
         if self._is_kept(exchange):
             made = [attempt.id for attempt in exchange.attempts]  # their shares stand beside them already
             self._ledger.append([row, *[share for share in exchange.shares if share.attempt_id not in made]])
-        self._meter.observe(row, exchange.attempts, exchange.shares)
+        exchange.row = row
+        self._meter.observe(row, exchange.attempts, exchange.shares, exchange.trace_id)
 
     def _is_kept(self, exchange: Exchange) -> bool:
         """Whatever is no mere refusal; and that too, while there is room for it."""

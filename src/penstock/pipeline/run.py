@@ -19,6 +19,8 @@ nothing can come between two stages' leaving, and no cancellation can cut it sho
 
 A whole answer has left every stage before it is sent, so its headers can say what it cost. A streamed one leaves them
 when its last byte is sent or its client is gone.
+
+Where telemetry is on, ``traced`` and ``measured`` stand before all of them, and a mark behind each (``trace.py``).
 """
 
 import asyncio

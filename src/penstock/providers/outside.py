@@ -1,4 +1,4 @@
-"""Those who are asked over HTTP and serve no models: the bots of chats, Prometheus. One answer, whole and bounded."""
+"""Those asked over HTTP who serve no models: bots of chats, Prometheus, collectors. One answer, whole and bounded."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from penstock.errors import ProviderTimeout, Unreachable
 from penstock.ports import Clock, Transport, UpstreamCall
 
 CONNECT_TIMEOUT_S: Final = 5.0
+_NO_MORE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Answer(NamedTuple):
@@ -33,12 +34,14 @@ class Outsider:
         """GET. Raises UpstreamError."""
         return await self._ask(self._call("GET", url, b""), most_bytes, timeout_s)
 
-    async def post(self, url: str, body: bytes, *, most_bytes: int, timeout_s: float) -> Answer:
-        """POST of a JSON document. Raises UpstreamError."""
-        return await self._ask(self._call("POST", url, body), most_bytes, timeout_s)
+    async def post(
+        self, url: str, body: bytes, *, most_bytes: int, timeout_s: float, headers: Mapping[str, str] = _NO_MORE
+    ) -> Answer:
+        """POST of a JSON document; ``headers``: what is to be said besides. Raises UpstreamError."""
+        return await self._ask(self._call("POST", url, body, headers), most_bytes, timeout_s)
 
-    def _call(self, method: str, url: str, body: bytes) -> UpstreamCall:
-        headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body else {})
+    def _call(self, method: str, url: str, body: bytes, more: Mapping[str, str] = _NO_MORE) -> UpstreamCall:
+        headers = {"accept": "application/json"} | ({"content-type": "application/json"} if body else {}) | dict(more)
         return UpstreamCall(
             provider=self._row,
             method=method,

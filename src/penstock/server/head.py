@@ -34,16 +34,22 @@ _TAG: Final = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
 _SECONDS: Final = re.compile(rb"\d{1,9}(\.\d{1,9})?")
 _TIMEOUTS: Final = (b"timeout", b"x-penstock-timeout")
 _FORWARDED: Final = frozenset({b"anthropic-version", b"anthropic-beta"})
-_LISTS: Final = _FORWARDED | {b"cache-control", b"x-penstock-tags", b"x-forwarded-for"}
-"""Headers that may come in several lines, which are one (RFC 9110 5.3)."""
+_LISTS: Final = _FORWARDED | {
+    b"cache-control", b"x-penstock-tags", b"x-forwarded-for", b"tracestate", b"traceparent"
+}  # fmt: skip
+"""Headers that may come in several lines, which are one (RFC 9110 5.3). Of several ``traceparent`` none holds."""
 _READ: Final = frozenset(
     {
         b"authorization", b"x-api-key", b"cache-control", b"idempotency-key", b"x-penstock-tags", b"content-length",
         b"content-encoding", b"origin", b"x-forwarded-for", b"x-penstock-region", b"x-penstock-session",
-        b"x-penstock-priority", SENSITIVE.encode(), *_TIMEOUTS, *PASSED,
+        b"x-penstock-priority", b"traceparent", b"tracestate", SENSITIVE.encode(), *_TIMEOUTS, *PASSED,
     }
 )  # fmt: skip
-_USUAL: Final = frozenset({b"authorization", b"x-api-key", b"content-length", b"origin", b"x-forwarded-for"})
+_USUAL: Final = frozenset(
+    {
+        b"authorization", b"x-api-key", b"content-length", b"origin", b"x-forwarded-for", b"traceparent", b"tracestate",
+    }
+)  # fmt: skip
 """Headers that ask nothing of the pipeline."""
 
 Headers = dict[bytes, bytes]
@@ -72,6 +78,8 @@ def read_headers(scope: Mapping[str, Any], *, open_mode: bool) -> Headers:
 def read_asked(dialect: str, headers: Headers) -> Asked:
     """What the headers of a data-plane request ask. Raises BadRequest, LoopDetected."""
     asked = Asked(dialect, credential=read_credential(headers))
+    if b"traceparent" in headers:
+        asked.trace = headers[b"traceparent"], headers.get(b"tracestate", b"")
     if headers.keys() <= _USUAL:
         return asked
     if headers.get(b"content-encoding", b"identity") != b"identity":

@@ -18,7 +18,7 @@ _ALLOWED: Final = (
     (
         b"authorization, x-api-key, content-type, cache-control, idempotency-key, x-penstock-tags, "
         b"x-penstock-timeout, timeout, x-penstock-region, x-penstock-session, x-penstock-priority, "
-        b"x-penstock-sensitive, anthropic-version, anthropic-beta"
+        b"x-penstock-sensitive, anthropic-version, anthropic-beta, traceparent, tracestate"
     ),
 )
 

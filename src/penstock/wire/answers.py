@@ -78,6 +78,20 @@ def upstream_id(body: Any) -> str:
     return name if isinstance(name, str) else ""
 
 
+def model_of(body: Any) -> str:
+    """The model as an answer names it, "" where it does not."""
+    name = _object(body).get("model")
+    return name if isinstance(name, str) else ""
+
+
+def reasons(dialect: str, whole: Any) -> tuple[str, ...]:
+    """Why a whole answer ended: of each choice that says so."""
+    said = _object(whole)
+    ends = [choice.get("finish_reason") for choice in _objects(said.get("choices"))]
+    found = [said.get("stop_reason")] if dialect == "messages" else ends
+    return tuple(reason for reason in found if isinstance(reason, str))
+
+
 def carries_usage(dialect: str, body: Any) -> bool:
     """Whether a whole answer or an event reports usage; Moonshot's does so inside the choice."""
     said = _object(body)

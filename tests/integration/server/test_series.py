@@ -33,6 +33,7 @@ OURS: Final = frozenset(
     {
         *MODELS, *PROVIDERS, *SCOPES, *CACHES, *LEVERS, *(f"{each}/{model}" for each in PROVIDERS for model in MODELS),
         "other", "input_miss", "input_hit", "cache_write", "output", "CNY", "hit", "miss", "join", "configured",
+        "sent", "dropped", "refused",
     }
 )  # fmt: skip
 """Of the config, and our own."""

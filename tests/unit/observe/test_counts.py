@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.observe.counts import OTHER, Outcomes
+from penstock.observe.counts import OTHER, Count, Outcomes
 
 _SEEN = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["ok", "late", "busy", "bad"])))
 
@@ -13,7 +13,7 @@ _SEEN = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["ok", "late
 @given(_SEEN, st.integers(0, 20))
 def test_what_is_new_beyond_the_bound_is_told_as_other(seen: list[tuple[str, str]], most: int) -> None:
     """At most so many series and one of the others each; ``ok`` is always exact, and so is the sum of each name."""
-    outcomes = Outcomes(1, most)
+    outcomes = Outcomes(1, most, Count)
     for labels in seen:
         outcomes[labels].value += 1
     shown = {labels: count.value for labels, count in outcomes.shown.items()}

@@ -65,3 +65,12 @@ def test_any_bytes_are_a_time_or_refused(value: bytes) -> None:
         return
     assert seconds is not None
     assert 0 < seconds < 1e9
+
+
+def test_trace_context_is_read_and_never_refuses_a_request() -> None:
+    """As it came; two parents are no parent's form."""
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert read_asked("chat", {b"traceparent": parent, b"tracestate": b"a=1"}).trace == (parent, b"a=1")
+    assert read_asked("chat", {b"tracestate": b"a=1"}).trace is None
+    lines = [(b"host", b"x"), (b"traceparent", parent), (b"traceparent", parent)]
+    assert read_asked("chat", read_headers({"headers": lines}, open_mode=False)).trace == (parent + b", " + parent, b"")

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from penstock.wire.answers import capacity_cut, carries_usage, is_usage_only, upstream_id, verdict
+from penstock.wire.answers import (
+    capacity_cut,
+    carries_usage,
+    is_usage_only,
+    model_of,
+    reasons,
+    upstream_id,
+    verdict,
+)
 
 CALL = {"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 JUNK: list[Any] = [None, [], {}, "x", 1, {"choices": None}, {"choices": [1]}, {"choices": {}}, {"content": 3}]
@@ -130,6 +138,26 @@ def test_upstream_id(body: dict[str, Any], expected: str) -> None:
     assert upstream_id(body) == expected
 
 
+@pytest.mark.parametrize(
+    ("dialect", "body", "model", "ends"),
+    [
+        (
+            "chat",
+            {"model": "a", "choices": [{"finish_reason": "stop"}, {"finish_reason": "length"}]},
+            "a",
+            ["stop", "length"],
+        ),
+        ("completions", {"choices": [{"finish_reason": None}, {"finish_reason": "stop"}]}, "", ["stop"]),
+        ("messages", {"model": "b", "stop_reason": "end_turn"}, "b", ["end_turn"]),
+        ("embeddings", {"model": "c", "data": []}, "c", []),
+        ("chat", {"model": 7, "choices": [{"finish_reason": 3}]}, "", []),
+    ],
+)
+def test_who_answered_and_why_it_ended(dialect: str, body: dict[str, Any], model: str, ends: list[str]) -> None:
+    """As the provider says it."""
+    assert (model_of(body), list(reasons(dialect, body))) == (model, ends)
+
+
 @pytest.mark.parametrize("dialect", ["chat", "completions", "messages", "embeddings"])
 @pytest.mark.parametrize("body", JUNK)
 def test_any_json_is_judged(dialect: str, body: Any) -> None:
@@ -138,4 +166,5 @@ def test_any_json_is_judged(dialect: str, body: Any) -> None:
     assert not capacity_cut(dialect, body)
     assert not carries_usage(dialect, body)
     assert not is_usage_only(dialect, body)
-    assert upstream_id(body) == ""
+    assert upstream_id(body) == model_of(body) == ""
+    assert reasons(dialect, body) == ()
