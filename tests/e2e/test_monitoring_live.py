@@ -61,7 +61,6 @@ TOLD: Final[tuple[Alert, ...]] = (
 HELD_BACK: Final[tuple[Alert, ...]] = (
     ("PenstockDeploymentOut", {**JOB, "model": "flash", "deployment": "one/sim-chat"}),
     ("PenstockDeploymentOut", {**JOB, "model": "lite", "deployment": "one/sim-lite"}),
-    ("PenstockErrorRatioHigh", {**JOB, "model": "flash"}),
     ("PenstockAvailabilityBurnSlow", {**JOB, "slo": "availability"}),
 )
 """What fires as well, and follows from something worse of the same model or promise: nobody is told."""
