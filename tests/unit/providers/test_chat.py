@@ -191,3 +191,17 @@ async def test_an_answer_that_is_none_is_no_success() -> None:
     line = Line(*[(200, b"<html>")] * 9)
     with pytest.raises(BadAnswer, match="did not answer as one of dingtalk"):
         await chat(line).tell("ops", NOTICE)
+
+
+async def test_a_bot_that_stays_remembers_what_it_was_told() -> None:
+    """Though its webhook is another after a reload; one that went and came back does not."""
+    line = Line()
+    chatting, moved = chat(line), BotSettings("ops", "dingtalk", Secret(URL.replace("0123", "4567")), None)
+    assert await chatting.tell("ops", NOTICE, news="n")
+    chatting.adopt({"ops": moved})
+    assert not await chatting.tell("ops", NOTICE, news="n")
+    assert await chatting.tell("ops", NOTICE, news="other")
+    assert [call.url for _, call in line.calls] == [URL, moved.url.reveal()]
+    chatting.adopt({})
+    chatting.adopt({"ops": moved})
+    assert await chatting.tell("ops", NOTICE, news="n")
