@@ -25,9 +25,10 @@ from bench.load import peers, processes, wrk
 from bench.load.cases import CASES
 from bench.load.cells import Spent
 from penstock.clock import SystemClock
-from penstock.compose import Gateway, World, open_gateway
+from penstock.compose import World, open_gateway
 from penstock.config.load import load
 from penstock.core.records import AttemptRow, ExchangeRow, ShareRow
+from penstock.gateway.gateway import Gateway
 from penstock.observe.metrics import Metrics
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted

@@ -20,7 +20,7 @@ import uvloop
 
 from bench.load import peers, processes
 from bench.micro_metrics import CONFIG, REQUESTS, cpu_us, nginx_us, opened
-from penstock.compose import Gateway
+from penstock.gateway.gateway import Gateway
 from penstock.observe.metrics import Metrics
 from penstock.server.app import DataPlane
 

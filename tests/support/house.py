@@ -23,15 +23,15 @@ import looptime
 
 from penstock.background.recovery import recover
 from penstock.clock import LoopClock, SystemRng
-from penstock.compose import Gateway, World, open_gateway
+from penstock.compose import World, open_gateway
 from penstock.config.load import load
 from penstock.config.prices import load_book
 from penstock.config.settings import Settings
 from penstock.core.pricebook import PriceBook
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
+from penstock.gateway.gateway import Gateway
 from penstock.pipeline.keyring import digest_key
 from penstock.pipeline.teller import Tokenizer
-from penstock.pipeline.treasury import Treasury
 from penstock.ports import Collector, Ledger, Posted, PostedQuery, Shared, Transport
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
@@ -254,11 +254,12 @@ async def open_house(
         tokenizers=tokenizers or {},
         shared=shared,
         collector=collector,
+        ledger=lambda behind: kept or KeptLedger(behind),
     )
     settings = settings_of(**config)
     gateway = await open_gateway(settings, lambda error: row_of(error).status, world)
-    gateway.stores.ledger = ledger = kept or KeptLedger(gateway.stores.ledger)
-    gateway.treasury = Treasury(clock, ledger, settings.currency, gateway.metrics.budget_alert)
+    ledger = gateway.stores.ledger
+    assert isinstance(ledger, KeptLedger)
     await recover(ledger, clock)
     await gateway.adopt(settings)
     house = House(gateway, upstream, ledger)

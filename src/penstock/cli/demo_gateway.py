@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from penstock.compose import Gateway, World, open_gateway
+from penstock.compose import World, open_gateway
 from penstock.config.load import load
 from penstock.config.settings import DeploymentSettings, Settings
 from penstock.core.usage import Usage
+from penstock.gateway.gateway import Gateway
 from penstock.pipeline.accounts import Accounts
 from penstock.ports import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS

@@ -405,9 +405,9 @@ async def test_while_nobody_lends_a_key_is_refused_or_held_to_this_node_alone() 
     async with town() as nodes:
         one, _ = nodes.nodes
         closed, opened = await nodes.add_key("closed", rpm=3), await nodes.add_key("open", rpm=3)
-        lent = one.gateway._lent  # noqa: SLF001 - what the config would say
-        assert lent is not None
-        lent.opens = lambda name: name == "open"
+        among = one.gateway.nodes
+        assert among is not None
+        among.rates.opens = lambda name: name == "open"
         nodes.rates.away = True
         refused = await one.answer(chat("x"), key=closed)
         assert (refused.status, refused.error["code"], refused.headers["retry-after"]) == (
@@ -423,9 +423,9 @@ async def test_while_nobody_lends_a_key_is_refused_or_held_to_this_node_alone() 
 
 
 async def _look(house: House) -> None:
-    lent = house.gateway._lent  # noqa: SLF001 - as its ticker does
-    assert lent is not None
-    await lent.look()
+    among = house.gateway.nodes
+    assert among is not None
+    await among.rates.look()
 
 
 # --- the store behind

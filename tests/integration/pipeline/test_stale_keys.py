@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from penstock.background.ticker import Ticker
-from penstock.compose import REFRESH_KEYS_S
 from penstock.errors import StoreUnreachable
+from penstock.gateway.gateway import REFRESH_KEYS_S
 from penstock.ports import KeyRecord, KeyStore
 from penstock.server.gauges import watch
 from tests.support.house import END_S, House, chat, open_house

@@ -62,7 +62,7 @@ async def test_what_our_own_centre_says_is_handed_on() -> None:
         eu = await house.add_key("eu")
         told = Offered(name="far", book="deepseek", priced_as="deepseek-flash", currency="CNY")
         given = Offer(models=(told,), prices={"deepseek": "theirs"})
-        house.gateway.offers = {"centre": given}
+        house.gateway.catalogue.offers = {"centre": given}
         await house.gateway.adopt(house.gateway.settings)
         offer = msgspec.json.decode((await get(house, "offer", eu)).body, type=Offer)
         assert (offer.models, offer.prices["deepseek"]) == (given.models, "theirs")
