@@ -1,6 +1,7 @@
 """The life of the relay: listen, tell, reload by SIGHUP, and end with a signal when what is under way is told."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -11,6 +12,8 @@ from penstock.config.settings import Address
 from penstock.ports import Clock
 from penstock.server.edge import Bounds
 from penstock.server.listener import Listener, bind
+
+log = logging.getLogger(__name__)
 
 BOUNDS: Final = Bounds(connections=256, lame_duck_s=0.0)
 DRAIN_S: Final = 10.0
@@ -65,7 +68,7 @@ async def serve_relay(
         last.push_async_callback(listener.drain, DRAIN_S)
         heed({signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: due.set}, last)
         sys.stderr.write(f"Penstock relays alerts at http://{listener.address}/alerts/BOT\n")
-        waiting = [asyncio.ensure_future(each) for each in (stop.wait(), beside.over.wait(), _again(due, reload))]
+        waiting = [asyncio.ensure_future(each) for each in (stop.wait(), beside.over.wait(), again(due, reload))]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for each in waiting:
             each.cancel()
@@ -80,7 +83,11 @@ def heed(handlers: Mapping[signal.Signals, Callable[[], object]], last: AsyncExi
         last.callback(loop.remove_signal_handler, number)
 
 
-async def _again(due: asyncio.Event, reload: Callable[[], Awaitable[None]]) -> None:
+async def again(due: asyncio.Event, reload: Callable[[], Awaitable[None]]) -> None:
+    """Reload each time that it is due; one that fails is logged, and alerts are told on."""
     while await due.wait():
         due.clear()
-        await reload()
+        try:
+            await reload()
+        except Exception:
+            log.exception("the config could not be reloaded")

@@ -10,7 +10,7 @@ from penstock.clock import LoopClock
 from penstock.config.settings import Settings
 from penstock.providers.chat import Chat
 from penstock.providers.scripted import Scripted
-from penstock.server.serve_relay import Beside
+from penstock.server.serve_relay import Beside, again
 from tests.support.configs import loaded
 
 pytestmark = pytest.mark.looptime
@@ -116,3 +116,22 @@ async def test_what_ends_by_itself_is_noticed() -> None:
     with pytest.raises(ValueError, match=r"^$"):
         await beside.end()
     await beside.end()
+
+
+async def test_a_reload_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever it fails of: it is logged, and the next one is begun."""
+    due, begun = asyncio.Event(), list[str]()
+
+    async def reload() -> None:
+        begun.append("one")
+        raise ValueError
+
+    reloading = asyncio.ensure_future(again(due, reload))
+    for _ in range(2):
+        due.set()
+        await asyncio.sleep(1)
+    reloading.cancel()
+    await asyncio.wait([reloading])
+    assert len(begun) == 2
+    assert reloading.cancelled()
+    assert [record.message for record in caplog.records] == ["the config could not be reloaded"] * 2
