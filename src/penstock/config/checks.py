@@ -44,6 +44,7 @@ def check(subject: Checked) -> None:
     _check_budgets(subject)
     _check_sensitive(subject)
     _check_alerts(subject)
+    _check_telemetry(subject)
 
 
 def _check_server(subject: Checked) -> None:
@@ -266,3 +267,11 @@ def _check_alerts(subject: Checked) -> None:
         if name not in relay.bots and subject.intact(*at):
             what = f"is no bot of alerts.relay.bots{nearest(name, tuple(relay.bots))}"
             subject.wrong(("alerts", "digest", "bots", index), what)
+
+
+def _check_telemetry(subject: Checked) -> None:
+    otlp = subject.file.telemetry.otlp or ""
+    if otlp.endswith(("/v1", "/v1/traces", "/v1/metrics")):
+        subject.wrong(
+            ("telemetry", "otlp"), "has the path of a signal, which is added to it; leave `/v1` and what follows out"
+        )

@@ -40,3 +40,11 @@ def test_what_makes_no_sense_is_a_mistake(tmp_path: Path, text: str) -> None:
     """With its path."""
     with pytest.raises(ConfigError, match=r"telemetry\."):
         loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/traces", "/otlp/v1/metrics"])
+def test_a_url_with_the_path_of_a_signal_is_a_mistake(tmp_path: Path, path: str) -> None:
+    """Posts would go to `/v1/v1/traces`, and each be refused; any other path stands."""
+    with pytest.raises(ConfigError, match=r"telemetry\.otlp: .* leave `/v1`"):
+        loaded(tmp_path, f"{{otlp: 'http://127.0.0.1:4318{path}'}}")
+    assert loaded(tmp_path, "{otlp: 'https://collector.example/otlp'}").telemetry.traces_on
