@@ -52,6 +52,21 @@ def test_any_chat_usage_gives_buckets(fields: dict[str, Any]) -> None:
         assert usage.prompt == prompt
 
 
+@given(st.dictionaries(NAMES, COUNTS), st.dictionaries(NAMES, COUNTS), st.dictionaries(NAMES, COUNTS))
+def test_a_slip_in_a_report_does_not_change_how_the_rest_is_read(
+    counts: dict[str, int], of_prompt: dict[str, int], of_answer: dict[str, int]
+) -> None:
+    """A report as documented and one with a count spelt as a float are read by different means, to the same buckets."""
+    documented = {**counts, "prompt_tokens_details": of_prompt, "completion_tokens_details": of_answer}
+    slipped = {name: float(count) for name, count in counts.items()}
+    details = {
+        "prompt_tokens_details": {**of_prompt, "cache_write_tokens": float(of_prompt.get("cache_write_tokens", 0))}
+    }
+    read = chat_usage({"usage": documented})
+    assert read is not None
+    assert read == chat_usage({"usage": {**documented, **slipped}}) == chat_usage({"usage": {**documented, **details}})
+
+
 @given(st.lists(USAGES, max_size=4), st.booleans())
 def test_any_messages_usage_gives_buckets(events: list[dict[str, Any]], nested: bool) -> None:  # noqa: FBT001 - drawn
     """Event after event, merged."""

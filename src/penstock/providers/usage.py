@@ -8,13 +8,39 @@ platform.openai.com prompt-caching; platform.claude.com prompt-caching; openrout
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import msgspec
 
 from penstock.core.usage import NO_USAGE, Usage
 
 MOST: Final = 10**9
 """No call uses more tokens."""
 _NUMBERS: Final = (int, float)
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+
+
+class _Details(msgspec.Struct, frozen=True, gc=False):
+    """What a chat report says of its prompt, or of its answer."""
+
+    cached_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+
+
+_NO_DETAILS: Final = _Details()
+
+
+class _ChatReport(msgspec.Struct, frozen=True, gc=False):
+    """A chat report as documented."""
+
+    prompt_tokens: _Count = 0
+    completion_tokens: _Count = 0
+    prompt_cache_hit_tokens: _Count = 0
+    prompt_cache_miss_tokens: _Count = 0
+    prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
 
 
 def chat_usage(body: Mapping[str, Any]) -> Usage | None:
@@ -22,15 +48,15 @@ def chat_usage(body: Mapping[str, Any]) -> Usage | None:
     usage = body.get("usage")
     if not isinstance(usage, dict) or _impossible(usage, "prompt_tokens") or _impossible(usage, "completion_tokens"):
         return None
-    prompt_details = _object(usage, "prompt_tokens_details")
-    hit = max(_count(usage, "prompt_cache_hit_tokens"), _count(prompt_details, "cached_tokens"))
-    prompt = _count(usage, "prompt_tokens") or hit + _count(usage, "prompt_cache_miss_tokens")
-    written = max(_count(prompt_details, "cache_write_tokens"), _count(prompt_details, "cache_creation_input_tokens"))
+    report = _chat_report(usage)
+    of_prompt, of_answer = report.prompt_tokens_details or _NO_DETAILS, report.completion_tokens_details or _NO_DETAILS
+    hit = max(report.prompt_cache_hit_tokens, of_prompt.cached_tokens)
+    prompt = report.prompt_tokens or hit + report.prompt_cache_miss_tokens
+    written = max(of_prompt.cache_write_tokens, of_prompt.cache_creation_input_tokens)
     hit = min(hit, prompt)
     written = min(written, prompt - hit)
-    output = _count(usage, "completion_tokens")
-    reasoning = min(_count(_object(usage, "completion_tokens_details"), "reasoning_tokens"), output)
-    return Usage(prompt - hit - written, hit, written, output, reasoning)
+    output = report.completion_tokens
+    return Usage(prompt - hit - written, hit, written, output, min(of_answer.reasoning_tokens, output))
 
 
 def messages_usage(body: Mapping[str, Any], before: Usage | None) -> Usage | None:
@@ -54,6 +80,25 @@ def messages_usage(body: Mapping[str, Any], before: Usage | None) -> Usage | Non
     return known if output is None else known._replace(output=output)
 
 
+def _chat_report(usage: Mapping[str, Any]) -> _ChatReport:
+    """As documented; where it is not, count by count, 0 for what is absent or no number."""
+    try:
+        return msgspec.convert(usage, _ChatReport)
+    except msgspec.ValidationError:
+        return _ChatReport(
+            _count(usage, "prompt_tokens"),
+            _count(usage, "completion_tokens"),
+            _count(usage, "prompt_cache_hit_tokens"),
+            _count(usage, "prompt_cache_miss_tokens"),
+            _details(_object(usage, "prompt_tokens_details")),
+            _details(_object(usage, "completion_tokens_details")),
+        )
+
+
+def _details(told: Mapping[str, Any]) -> _Details:
+    return _Details(*[_count(told, name) for name in _Details.__struct_fields__])
+
+
 def _written(usage: Mapping[str, Any]) -> int | None:
     told = _told(usage, "cache_creation_input_tokens")
     parts = usage.get("cache_creation")
@@ -75,8 +120,7 @@ def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _count(body: Mapping[str, Any], name: str) -> int:
     """A count, 0 when it is absent or no number."""
-    value = body.get(name, 0)
-    return value if type(value) is int and 0 <= value <= MOST else _told(body, name) or 0
+    return _told(body, name) or 0
 
 
 def _told(body: Mapping[str, Any], name: str) -> int | None:
