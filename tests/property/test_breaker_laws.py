@@ -50,6 +50,22 @@ def test_laws(course: list[tuple[float, str, bool, float, int]], policy: Policy)
                 breaker.report(ok=ok, sent_at=sent, now=now, chance=chance)
 
 
+@given(moves)
+def test_an_answer_in_time_is_told_in_short(course: list[tuple[float, str, bool, float, int]]) -> None:
+    """While it is closed ``answered`` is all that ``report`` is: what comes after is the same."""
+    short, long, now = Breaker(DEPLOYMENT), Breaker(DEPLOYMENT), 100.0
+    for gap, _, ok, chance, late in course:
+        now += gap / 4
+        sent_at = now - late
+        assert short.admit(now) == long.admit(now)
+        long.report(ok=ok, sent_at=sent_at, now=now, chance=chance)
+        if ok and short.is_closed:
+            short.answered(sent_at, now)
+        else:
+            short.report(ok=ok, sent_at=sent_at, now=now, chance=chance)
+        assert vars(short) == vars(long)
+
+
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 40))
 def test_it_always_lets_in_again(chance: float, failures: int) -> None:
     """However often it opened, a probe is due within the most, and good probes close it."""

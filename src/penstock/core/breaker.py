@@ -184,6 +184,12 @@ class Breaker:
         if self._state is State.HALF_OPEN and sent_at == self._probe:
             self._until = self._probe = -inf
 
+    def answered(self, sent_at: float, now: float) -> None:
+        """Report a call that answered in time, to a breaker that is closed: that opens nothing, whatever else is so."""
+        if sent_at >= self._since:
+            self._in_a_row = self._unsent = 0
+            self._remember(now, failed=False)
+
     def report(
         self,
         *,
@@ -240,16 +246,20 @@ class Breaker:
         self._in_a_row = 0 if ok else self._in_a_row + 1
         if self._in_a_row == 1:
             self._failing_since = now
-        recent = self._recent
-        recent.append((now, failed))
-        self._failed += failed
-        while len(recent) > self._policy.memory or recent[0][0] <= now - self._policy.window_s:
-            self._failed -= recent.popleft()[1]
+        self._remember(now, failed=failed)
         if not failed:
             return False
+        recent = self._recent
         often = len(recent) >= trip.samples and self._failed >= trip.rate * len(recent)
         enough = often or self._in_a_row >= trip.in_a_row
         return enough and (not under_way or now - self._failing_since >= trip.lasting_s)
+
+    def _remember(self, now: float, *, failed: bool) -> None:
+        recent, policy = self._recent, self._policy
+        recent.append((now, failed))
+        self._failed += failed
+        while len(recent) > policy.memory or recent[0][0] <= now - policy.window_s:
+            self._failed -= recent.popleft()[1]
 
     def _open(self, signal: Signal, now: float, chance: float, *, cheap: bool) -> None:
         policy = self._policy

@@ -164,11 +164,11 @@ class Fleet:
     def take(self, deployment: DeploymentSettings, plan: Sequence[DeploymentSettings]) -> Seat | None:
         """A place there, which must be ended; None = there is none by now. ``plan``: all that could take the call."""
         member, now = self.member(deployment), self.clock.monotonic()
-        if not (self._bears(member) and member.share.allows(now)):
+        if not (self._bears(member) and member.share.enter(now)):
             return None
         if not (member.is_well or member.admit(now)):
+            member.share.leave()
             return None
-        member.share.enter(now)
         member.in_flight += 1
         others = [self.member(each) for each in plan if each.id != deployment.id] if len(plan) > 1 else ()
         return Seat(self, deployment, member, others, now)

@@ -98,7 +98,7 @@ class Seat:
 
     def _judge(self, breaker: Breaker, now: float, *, well: bool, failed: bool, unsent: bool = False) -> None:
         if well and breaker.is_closed:
-            breaker.report(ok=True, sent_at=self._taken_at, now=now, chance=0.0)
+            breaker.answered(self._taken_at, now)
         elif well or failed:
             self._report(breaker, now, ok=well, unsent=unsent)
         else:
