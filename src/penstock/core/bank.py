@@ -126,9 +126,11 @@ class Bank:
             return None
         for place, amount in held.items():
             self._open(place).pending -= amount
+        over = False
         for place, amount in billed.items():
             self.post(place, amount)
-        return any(amount > held[place] for place, amount in billed.items() if place in held)
+            over = over or amount > held.get(place, amount)
+        return over
 
     def release(self, attempt_id: str) -> None:
         """End an attempt that cost nothing, such as one that was never dispatched."""

@@ -42,6 +42,8 @@ def prompt_bound(raw: bytes, fields: Mapping[str, Any]) -> int | None:
 
 def asked_cap(fields: Mapping[str, Any]) -> int | None:
     """The most output tokens per choice that the client allows; None = it says nothing."""
+    if "max_tokens" not in fields and "max_completion_tokens" not in fields:
+        return None
     caps = [value for name in _CAPS if isinstance(value := fields.get(name), int) and not isinstance(value, bool)]
     return max(0, min(caps)) if caps else None
 

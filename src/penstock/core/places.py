@@ -15,11 +15,14 @@ Found = Sequence[tuple[Budget, Place]]
 class Places:
     """The accounts of some budgets. What it says is what ``core/budget.places`` says, sooner."""
 
-    __slots__ = ("_found", "_since", "_spans", "_until", "budgets", "by_id")
+    __slots__ = ("_found", "_since", "_spans", "_until", "budgets", "by_id", "hard", "has_ladder")
 
     def __init__(self, budgets: Sequence[Budget]) -> None:
         self.budgets = budgets
         self.by_id = {budget.id: budget for budget in budgets}
+        self.hard = tuple(budget for budget in budgets if budget.hard)
+        self.has_ladder = any(budget.ladder for budget in budgets)
+        """Whether any of them steps down before it refuses."""
         self._found: dict[Payer, Found] = {}
         self._spans: dict[str, Span] = {}
         self._since, self._until = inf, -inf
@@ -27,6 +30,8 @@ class Places:
 
     def of(self, payer: Payer, at: float) -> Found:
         """Every account that a request of ``payer`` at ``at`` falls under."""
+        if not self.budgets:
+            return ()
         if not self._since <= at < self._until:
             self._look_up_windows(at)
         found = self._found.get(payer)

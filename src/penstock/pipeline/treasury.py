@@ -21,7 +21,7 @@ from penstock.core.budget import STEPS, STEPS_S, Budget, Payer, Place
 from penstock.core.budget_report import BudgetStanding, standings, used_ratio
 from penstock.core.money import format_amount
 from penstock.core.parts import Standing
-from penstock.core.places import Found, Places
+from penstock.core.places import Places
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import BudgetExceeded
 from penstock.ports import Clock, Ledger, Posted, PostedQuery
@@ -302,16 +302,17 @@ class Treasury:
     @property
     def has_ladder(self) -> bool:
         """Whether any budget steps down before it refuses."""
-        return any(budget.ladder for budget in self.budgets)
+        return self._places.has_ladder
 
     def applies(self, payer: Payer) -> bool:
         """Whether any hard budget binds this payer."""
-        return any(budget.hard and payer.values(budget.scope) for budget in self.budgets)
+        hard = self._places.hard
+        return bool(hard) and any(payer.values(budget.scope) for budget in hard)
 
     def room(self, payer: Payer) -> tuple[int | None, int | None]:
         """What is left beside what is posted, for the tightest budget of each unit: (nano, tokens); None = no limit."""
         left: dict[str, int] = {}
-        for budget, place in self._places(payer, self._clock.now()):
+        for budget, place in self._places.of(payer, self._clock.now()):
             if budget.hard:
                 rest = budget.limit_of(place.value) - self._posted(place)
                 left[budget.unit] = min(rest, left.get(budget.unit, rest))
@@ -319,7 +320,7 @@ class Treasury:
 
     def steps(self, payer: Payer) -> tuple[str, ...]:
         """The rungs of the ladder that this payer has reached, gentlest first."""
-        found = [each for each in self._places(payer, self._clock.now()) if each[0].ladder]
+        found = [each for each in self._places.of(payer, self._clock.now()) if each[0].ladder]
         return tuple(step for step in STEPS if any(self._has_reached(step, *each) for each in found))
 
     def _has_reached(self, step: str, budget: Budget, place: Place) -> bool:
@@ -340,7 +341,7 @@ class Treasury:
         """The refusal of the ladder's last step."""
         reached = [
             (budget, place)
-            for budget, place in self._places(payer, self._clock.now())
+            for budget, place in self._places.of(payer, self._clock.now())
             if self._has_reached("refuse", budget, place)
         ]
         return self._refusal(*reached[0], "the last step of its ladder is reached")
@@ -371,7 +372,7 @@ class Treasury:
             claims, fit, blocking, lent = await self._measured(payer, cost, at)
             if fit is Fit.NEVER and blocking is not None:
                 raise self._over(blocking)
-            if fit is Fit.NOW and not any(claim.place in self._lines for claim in claims):
+            if fit is Fit.NOW and not self._has_line(claims):
                 self._take(attempt_id, claims)
                 return at
             if fit is Fit.LATER and lent and self._clock.monotonic() < until:
@@ -387,6 +388,10 @@ class Treasury:
                 if attempt_id not in self._former:
                     return at
                 self._former.discard(attempt_id)  # its lease ended while its turn came
+
+    def _has_line(self, claims: Sequence[Claim]) -> bool:
+        """Whether others wait for one of these accounts."""
+        return bool(self._lines) and any(claim.place in self._lines for claim in claims)
 
     def _take(self, attempt_id: str, claims: Sequence[Claim]) -> None:
         self.bank.hold(attempt_id, claims)
@@ -405,7 +410,7 @@ class Treasury:
 
     def _look_again_in_s(self, payer: Payer, at: float) -> float:
         """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""
-        reset_s = min(self._accounts.span(budget, at).end - at for budget, _ in self._places(payer, at))
+        reset_s = min(self._accounts.span(budget, at).end - at for budget, _ in self._places.of(payer, at))
         return reset_s if self._lender is None else min(reset_s, ASK_AGAIN_S)
 
     def top_up(self, attempt_id: str, payer: Payer, more: Cost) -> bool:
@@ -439,8 +444,7 @@ class Treasury:
             return
         if self._settled is not None:
             self._settled.append(attempt_id)
-        places = {place[:2]: place for place in held}  # in the windows in which it was held
-        billed = {places.get(place[:2], place): _in_unit(budget, cost) for budget, place in self._places(payer, at)}
+        billed = self._billed(held, payer, at, cost)
         self.bank.settle(attempt_id, billed)
         if self._heir is not None:
             self._heir.settle(attempt_id, payer, at, cost)
@@ -448,6 +452,14 @@ class Treasury:
         self._alert(billed)
         if self._lines:
             self._serve(billed)
+
+    def _billed(self, held: Iterable[Place], payer: Payer, at: float, cost: Cost) -> dict[Place, int]:
+        """What it cost, by account: in the windows in which it was held."""
+        found = self._places.of(payer, at)
+        if not found:
+            return {}
+        places = {place[:2]: place for place in held}
+        return {places.get(place[:2], place): _in_unit(budget, cost) for budget, place in found}
 
     def _release(self, attempt_id: str) -> None:
         if attempt_id not in self.bank.holds():
@@ -510,20 +522,23 @@ class Treasury:
 
     # --- claims and refusals
 
-    def _places(self, payer: Payer, at: float) -> Found:
+    @property
+    def _places(self) -> Places:
         if self._accounts.budgets is not self.budgets:
             self._accounts = Places(self.budgets)
-        return self._accounts.of(payer, at)
+        return self._accounts
 
     def _claims(self, payer: Payer, cost: Cost, at: float) -> list[Claim]:
-        lender = self._lender
+        found, lender = self._places.of(payer, at), self._lender
+        if not found:
+            return []
         if lender is None:
             return [
                 Claim(place, _in_unit(budget, cost), budget.limit_of(place.value), budget.hard)
-                for budget, place in self._places(payer, at)
+                for budget, place in found
             ]
         claims = []
-        for budget, place in self._places(payer, at):
+        for budget, place in found:
             part, elsewhere = lender.standing(place)
             limit = budget.limit_of(place.value) - elsewhere
             claims.append(Claim(place, _in_unit(budget, cost), limit, budget.hard, part))
