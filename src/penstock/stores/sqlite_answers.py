@@ -157,10 +157,11 @@ def _read_tags(text: str, shared: dict[Any, Any]) -> tuple[str, ...] | None:
 
 
 def _values(id_: int, key: bytes, answer: StoredAnswer) -> tuple[Any, ...]:
+    """As ``insert`` takes them. Byte arrays, since for ``bytes`` the driver looks for an adapter, which costs more."""
     return (
-        id_, key, answer.expires_at, len(answer.body), zlib.crc32(answer.body), answer.model, answer.tenant,
+        id_, bytearray(key), answer.expires_at, len(answer.body), zlib.crc32(answer.body), answer.model, answer.tenant,
         _encode(answer.tags).decode(), answer.stored_at, answer.attempt_id, answer.deployment, *answer.usage,
-        1 if answer.estimated else 0, answer.entry, answer.body,
+        1 if answer.estimated else 0, answer.entry, bytearray(answer.body),
     )  # fmt: skip
 
 
