@@ -75,6 +75,11 @@ class World:
 class Call:
     """One attempt of one exchange at one deployment."""
 
+    __slots__ = (
+        "_adapter", "_clock", "_deadline", "_deployment", "_dialect", "_exchange", "_hold", "_out_of_time",
+        "_response", "_seat", "_settlement", "_size", "_total_at", "_wins", "_world", "failure", "lost", "streaming",
+    )  # fmt: skip
+
     def __init__(
         self, exchange: Exchange, hold: Hold, seat: Seat, deadline: Deadline, *, total_at: float, world: World
     ) -> None:

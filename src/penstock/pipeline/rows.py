@@ -1,21 +1,37 @@
-"""An exchange as the row that the ledger keeps of it: once when its first call is held, once when it has ended."""
+"""An exchange as the rows that the ledger keeps of it: one when its first call is held, one when it has ended."""
 
 from penstock.core.records import OPEN, ExchangeRow
 from penstock.pipeline.exchange import Exchange
 
 
-def exchange_row(
-    exchange: Exchange,
-    currency: str,
-    *,
-    outcome: str = OPEN,
-    status: int = 0,
-    now: float | None = None,
-    owner: str = "",
-) -> ExchangeRow:
-    """``currency``: the book's. ``now``: monotonic time of its end, None while it is open."""
+def opening_row(exchange: Exchange, currency: str, owner: str) -> ExchangeRow:
+    """What is known before its first call. ``currency``: the book's; ``owner``: the process that serves it."""
+    principal, asked = exchange.principal, exchange.asked
+    return ExchangeRow(
+        id=exchange.id,
+        at=exchange.at,
+        endpoint=asked.dialect,
+        model=exchange.requested.name,
+        key_id=principal.key_id,
+        key_name=principal.name,
+        team=principal.team,
+        user=exchange.user,
+        tags=dict(asked.tags),
+        outcome=OPEN,
+        status=0,
+        cache=exchange.cache,
+        currency=currency,
+        degraded=",".join(exchange.degraded),
+        duration_s=0.0,
+        owner=owner,
+        parent=_parent(exchange),
+    )
+
+
+def exchange_row(exchange: Exchange, currency: str, *, outcome: str, status: int, now: float) -> ExchangeRow:
+    """How it ended. ``currency``: the book's; ``now``: monotonic time of its end."""
     principal, asked, first = exchange.principal, exchange.asked, exchange.first_byte_at
-    duration_s = 0.0 if now is None else now - exchange.started
+    duration_s = now - exchange.started
     return ExchangeRow(
         id=exchange.id,
         at=exchange.at,
@@ -42,6 +58,11 @@ def exchange_row(
         duration_s=duration_s,
         first_byte_s=None if first is None else first - exchange.started,
         overhead_s=max(0.0, duration_s - exchange.waited_s),
-        owner=owner,
-        parent=asked.passed.parent if asked.passed is not None and principal.edge_id else "",
+        parent=_parent(exchange),
     )
+
+
+def _parent(exchange: Exchange) -> str:
+    """Its id at the edge that it came through, where that is believed."""
+    passed = exchange.asked.passed
+    return passed.parent if passed is not None and exchange.principal.edge_id else ""

@@ -40,6 +40,11 @@ _decode = msgspec.json.Decoder().decode
 class Settlement:
     """One call's way into the ledger."""
 
+    __slots__ = (
+        "_accounts", "_adapter", "_clock", "_dialect", "_exchange", "_hold", "_meter", "_noted", "_pace", "_teller",
+        "_told_tokens", "began", "fold", "settled", "status", "told",
+    )  # fmt: skip
+
     def __init__(
         self, exchange: Exchange, hold: Hold, adapter: Adapter, *, clock: Clock, accounts: Accounts, teller: Teller
     ) -> None:

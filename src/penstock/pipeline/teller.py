@@ -9,7 +9,6 @@ to answer on.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Final, Protocol
 
 from penstock.config.settings import DeploymentSettings
@@ -20,7 +19,7 @@ from penstock.errors import ClientGone, CostUnbounded, LeaseEnded, LedgerUnavail
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.hold import Hold
-from penstock.pipeline.rows import exchange_row
+from penstock.pipeline.rows import opening_row
 from penstock.pipeline.stream import STREAMABLE
 from penstock.pipeline.treasury import Cost, Treasury
 from penstock.ports import Clock, FailPoint, Ids, Ledger
@@ -162,8 +161,10 @@ class Teller:
 
     async def flush(self) -> None:
         """Return when what was settled or noted is durable. What cannot be written now waits, and is written later."""
-        with suppress(StoreError):
+        try:
             await self._ledger.flush()
+        except StoreError:
+            return  # it waits
         self.reached("flush")
 
     def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:
@@ -253,7 +254,7 @@ class Teller:
 
     def _opening(self, exchange: Exchange) -> list[ExchangeRow]:
         """The exchange's row, once, when its first call is held."""
-        return [] if exchange.attempts else [exchange_row(exchange, self._accounts.currency, owner=self._owner)]
+        return [] if exchange.attempts else [opening_row(exchange, self._accounts.currency, self._owner)]
 
     def row(self, exchange: Exchange, hold: Hold) -> AttemptRow:
         """An attempt of which nothing is known but what is held for it."""
