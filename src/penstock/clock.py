@@ -146,11 +146,14 @@ class SystemRng:
 class TimeIds:
     """Names that sort by time: 12 hex digits of milliseconds and 20 of chance, from the operating system in bulk."""
 
-    __slots__ = ("_chance", "_now", "_used")
+    __slots__ = ("_chance", "_moment_ms", "_now", "_stamp", "_used")
 
     def __init__(self, now: Callable[[], float]) -> None:
         """``now``: the clock that stamps them."""
         self._now = now
+        self._moment_ms = -1
+        self._stamp = ""
+        """That moment in hex: of the many names of one moment it is the same."""
         self._chance = ""
         self._used = 0
 
@@ -161,4 +164,7 @@ class TimeIds:
             self._chance = os.urandom(_CHANCE_BYTES * _NAMES_PER_DRAW).hex()
             start = 0
         self._used = end = start + 2 * _CHANCE_BYTES
-        return f"{prefix}_{int(self._now() * 1000):012x}{self._chance[start:end]}"
+        moment_ms = int(self._now() * 1000)
+        if moment_ms != self._moment_ms:
+            self._moment_ms, self._stamp = moment_ms, f"{moment_ms:012x}"
+        return f"{prefix}_{self._stamp}{self._chance[start:end]}"

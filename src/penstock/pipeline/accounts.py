@@ -85,12 +85,12 @@ class Accounts:
 
     def _rates(self, deployment: DeploymentSettings, usage: Usage, at: float) -> Rates:
         provider = deployment.provider
-        offered = self._offered.get(deployment.id) if not (provider.prices or provider.price_book) else None
+        if provider.prices is not None:
+            return self._configured(provider, provider.prices)
+        offered = None if provider.price_book else self._offered.get(deployment.id)
         if offered is not None:
             return self._told(offered, at, usage.prompt)
-        if provider.prices is None:
-            return self._book.rates(provider.price_book, deployment.model, provider.currency, at, usage.prompt)
-        return self._configured(provider, provider.prices)
+        return self._book.rates(provider.price_book, deployment.model, provider.currency, at, usage.prompt)
 
     def _bound(self, deployment: DeploymentSettings, prompt_tokens: int, since: float, until: float) -> Rates:
         provider = deployment.provider

@@ -191,8 +191,10 @@ class Exchange:
     @property
     def paid(self) -> AttemptRow | None:
         """The attempt that its answer is of: not always the last, a loser may be settled after; None = no attempt."""
-        answered = [attempt for attempt in self.attempts if attempt.outcome == "ok"] or self.attempts
-        return answered[-1] if answered else None
+        for attempt in reversed(self.attempts):
+            if attempt.outcome == "ok":
+                return attempt
+        return self.attempts[-1] if self.attempts else None
 
     @property
     def paid_by(self) -> str:

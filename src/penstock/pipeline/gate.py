@@ -69,12 +69,17 @@ class Gate:
 
     async def enter(self, tenant: str, *, batch: bool, most_s: float = inf) -> None:
         """Take a slot, or wait for one. Raises Saturated: after ``most_s`` at the latest."""
+        if not self.take():
+            await self._line.wait(tenant, batch=batch, most_s=most_s)
+
+    def take(self) -> bool:
+        """Take a slot; False when none is free, or others wait for it."""
         if self._limits.adaptive and self.active >= LEAST:
             self._watch()
-        if self.active < self.limit and not self.waiting:
+        if self.active < self.limit and not self._line:
             self.active += 1
-            return
-        await self._line.wait(tenant, batch=batch, most_s=most_s)
+            return True
+        return False
 
     def leave(self, took_s: float | None = None) -> None:
         """Give the slot back: the next has it. ``took_s``: since its request came."""

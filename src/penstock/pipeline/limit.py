@@ -33,13 +33,17 @@ class Limit:
         principal = exchange.principal
         if principal.rpm or principal.tpm or principal.concurrency:
             await self._rates.take(exchange)
+        if not self._gate.take():
+            await self._wait(exchange)
+        return None
+
+    async def _wait(self, exchange: Exchange) -> None:
         left_s = exchange.started + exchange.total_s - self._clock.monotonic()
         try:
-            await self._gate.enter(principal.key_id, batch=exchange.asked.batch, most_s=left_s)
+            await self._gate.enter(exchange.principal.key_id, batch=exchange.asked.batch, most_s=left_s)
         except BaseException:
             self._rates.give_back(exchange)
             raise
-        return None
 
     def leave(self, exchange: Exchange) -> None:
         """Give the slot back and correct the tokens to what was really used; our own hits count none."""

@@ -157,7 +157,7 @@ def is_sensitive(sensitive: SensitiveSettings, exchange: Exchange) -> bool:
     asked, principal = exchange.asked, exchange.principal
     if asked.sensitive or exchange.model.sensitive or exchange.requested.sensitive:
         return True
-    if principal.name in sensitive.keys or principal.edge in sensitive.keys:
+    if sensitive.keys and (principal.name in sensitive.keys or principal.edge in sensitive.keys):
         return True
     return bool(sensitive.tags) and any(name in sensitive.tags for name in asked.tag_names)
 

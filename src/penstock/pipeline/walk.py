@@ -82,7 +82,7 @@ class Walk:
                 if step is None or permit is None:
                     return _counted_here(exchange, self._last(error))
             finally:
-                exchange.stoppable = exchange.stoppable or not any(each.streaming for _, each in self._running)
+                exchange.stoppable = exchange.stoppable or not self._streams
             await self._back_off(step.delay_s)
             place = step.place
             call = await self._further_or(failure, place, permit)
@@ -135,6 +135,11 @@ class Walk:
         if not self._exchange.model.hedge or self._hedged:
             return False
         return len(self._candidates) > 1 and len(self._made) + 2 <= self._guide.schedule.attempts
+
+    @property
+    def _streams(self) -> bool:
+        """Whether one of the calls that run hands out a stream."""
+        return True in [call.streaming for _, call in self._running]
 
     def _open(self, call: Call, place: int) -> Awaitable[Reply]:
         self._running = [(place, call)]

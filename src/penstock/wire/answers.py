@@ -3,7 +3,8 @@
 The functions take any decoded JSON, since providers send any.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import starmap
 from typing import Any, Final
 
 COMPLETE: Final = "complete"
@@ -34,7 +35,7 @@ def verdict(dialect: str, whole: Any) -> str:
     if dialect == "messages":
         return _judge([(whole.get("stop_reason"), _has_blocks(whole.get("content")))])
     if dialect in ("chat", "completions"):
-        return _judge([_choice(choice) for choice in _objects(whole.get("choices"))])
+        return _judge(map(_choice, _objects(whole.get("choices"))))
     if dialect == "embeddings":
         return _embedded(whole.get("data"))
     return COMPLETE if whole else EMPTY
@@ -105,9 +106,9 @@ def is_usage_only(dialect: str, body: Any) -> bool:
     return dialect in {"chat", "completions"} and isinstance(said.get("usage"), dict) and not said.get("choices")
 
 
-def _judge(parts: list[tuple[Any, bool]]) -> str:
+def _judge(parts: Iterable[tuple[Any, bool]]) -> str:
     """The verdict on (reason it ended, whether it says anything) of every choice: the worst one."""
-    verdicts = [_judge_one(*part) for part in parts]
+    verdicts = set(starmap(_judge_one, parts))
     for worst in (FILTERED, UNFINISHED, EMPTY):
         if worst in verdicts:
             return worst
