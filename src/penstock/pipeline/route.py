@@ -4,7 +4,7 @@ Fails closed: what is sensitive is planned for private providers only. Where all
 waits in its line; where all are out, it is refused, and told until when.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 
 from penstock.config.settings import DeploymentSettings, ModelSettings, SensitiveSettings
@@ -64,7 +64,7 @@ class Route:
     def _sit_alone(self, exchange: Exchange) -> None:
         """Where there is one deployment nothing is to be ordered: who gets a seat there has its plan."""
         deployments = exchange.model.deployments
-        if len(deployments) == 1 and not self._mismatch(exchange)(deployments[0]):
+        if len(deployments) == 1 and not _mismatch(deployments[0], *self._needs(exchange)):
             exchange.plan = Plan(deployments)
             exchange.seat = self._fleet.take(deployments[0], deployments)
 
@@ -91,14 +91,14 @@ class Route:
         return named
 
     def _compile(self, exchange: Exchange, turns: Balancer, *, planned: bool) -> Plan[DeploymentSettings]:
-        model, fleet, mismatch = exchange.model, self._fleet, self._mismatch(exchange)
+        model, fleet, needs = exchange.model, self._fleet, self._needs(exchange)
         tier = self._geography.tiers(model, exchange, planned=planned)
 
         def objection(deployment: DeploymentSettings) -> str:
-            return mismatch(deployment) or fleet.objection(deployment)
+            return _mismatch(deployment, *needs) or fleet.objection(deployment)
 
         def first(kept: Sequence[DeploymentSettings]) -> int:
-            able = [each for each in model.deployments if not mismatch(each)]
+            able = [each for each in model.deployments if not _mismatch(each, *needs)]
             beside = able if tier is None else [each for each in able if tier(each) == tier(kept[0])]
             return turns.pick([fleet.load(each) for each in kept], self._asker(exchange, beside))
 
@@ -106,22 +106,13 @@ class Route:
 
     def _able(self, exchange: Exchange) -> list[DeploymentSettings]:
         """Those that could serve it, were all of them up and idle."""
-        mismatch = self._mismatch(exchange)
-        return [each for each in exchange.model.deployments if not mismatch(each)]
+        needs = self._needs(exchange)
+        return [each for each in exchange.model.deployments if not _mismatch(each, *needs)]
 
-    def _mismatch(self, exchange: Exchange) -> Callable[[DeploymentSettings], str]:
-        """Why a deployment can never serve this request; "" = it can."""
-        needed = "messages" if exchange.asked.dialect == "count_tokens" else exchange.asked.dialect
-        private = is_sensitive(self._sensitive, exchange)
-
-        def mismatch(deployment: DeploymentSettings) -> str:
-            if needed not in deployment.provider.base_urls:
-                return f"does not speak {needed}"
-            if private and not deployment.provider.private:
-                return "is not private, and this request is sensitive"
-            return ""
-
-        return mismatch
+    def _needs(self, exchange: Exchange) -> tuple[str, bool]:
+        """The dialect that it needs, and whether private providers only may see it."""
+        dialect = exchange.asked.dialect
+        return "messages" if dialect == "count_tokens" else dialect, is_sensitive(self._sensitive, exchange)
 
     def _asker(self, exchange: Exchange, beside: Sequence[DeploymentSettings]) -> Asker:
         """What its balancer goes by. ``beside``: those that share its traffic when all of them are up."""
@@ -150,6 +141,15 @@ class Route:
             f"no deployment of model {exchange.model.name!r} can serve this request: {reasons}",
             retry_after_s=(self._fleet.back_in_s(able) or 0.0) if able else None,
         )
+
+
+def _mismatch(deployment: DeploymentSettings, dialect: str, private: bool) -> str:  # noqa: FBT001 - as ``_needs`` says
+    """Why a deployment can never serve what needs that; "" = it can."""
+    if dialect not in deployment.provider.base_urls:
+        return f"does not speak {dialect}"
+    if private and not deployment.provider.private:
+        return "is not private, and this request is sensitive"
+    return ""
 
 
 def is_sensitive(sensitive: SensitiveSettings, exchange: Exchange) -> bool:

@@ -5,6 +5,7 @@ will bill that too. Our own count is marked as estimated, and under a budget sta
 was held.
 """
 
+from collections.abc import Awaitable
 from math import ceil
 from typing import Any, Final
 
@@ -117,11 +118,9 @@ class Settlement:
         exchange.attempts.append(row)
         teller.settle(exchange, hold, row, self._share(row))
 
-    async def durable(self) -> None:
+    def durable(self) -> Awaitable[None]:
         """Nothing is seen of an answer's end before what it used is sure to be known after a crash."""
-        since = self._clock.monotonic()
-        await self._teller.flush()
-        self._exchange.waited_s += self._clock.monotonic() - since
+        return self._teller.flush(self._exchange)
 
     async def note_usage(self) -> None:
         """Where a finished answer's usage is here before its end: were it cut now, it would be charged just that."""

@@ -159,12 +159,15 @@ class Teller:
         self._ledger.append([row] if share is None else [row, share])
         self._learn(exchange, row)
 
-    async def flush(self) -> None:
+    async def flush(self, exchange: Exchange) -> None:
         """Return when what was settled or noted is durable. What cannot be written now waits, and is written later."""
+        since = self._clock.monotonic()
         try:
             await self._ledger.flush()
         except StoreError:
-            return  # it waits
+            return
+        finally:
+            exchange.waited_s += self._clock.monotonic() - since
         self.reached("flush")
 
     def release(self, exchange: Exchange, hold: Hold, outcome: str) -> None:
