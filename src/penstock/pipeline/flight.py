@@ -70,7 +70,8 @@ class Flight:
         """Nothing more will come."""
         self.ended = True
         self.error = error
-        self._wake()
+        if self._waiters:
+            self._wake()
 
     async def change(self) -> None:
         """Return when something was published or it ended."""

@@ -86,7 +86,7 @@ class Gate:
         if took_s is not None:
             self._usual.observe(took_s, self._clock.monotonic())
         self.active -= 1
-        if self.waiting:
+        if self._line:
             self._fill()
 
     def _fill(self) -> None:

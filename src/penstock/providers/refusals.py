@@ -102,9 +102,9 @@ def _error_of(body: Any) -> Mapping[str, Any] | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error")
-    if isinstance(error, dict) and error:
+    if error and isinstance(error, dict):
         return error
-    if isinstance(error, str) and error:
+    if error and isinstance(error, str):
         return {"message": error, "code": body.get("code"), "type": body.get("type")}
     if body.get("object") == "error" or body.get("type") == "error":
         return body
