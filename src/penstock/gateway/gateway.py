@@ -144,7 +144,7 @@ class Gateway:
         self._budgets_version = -1
         self._reloading = asyncio.Lock()
         self._reloads = Reloads(self.stores.signals)
-        edge = Edge(self.clock, self.stores.answers, parts.notes, self._place_of, self._take_offer)
+        edge = Edge(self.clock, self.stores.answers, parts.notes, self._place_of, self.take_offer)
         self._centres = Centres(edge, self._outside.centre)
         self.metrics.watch_all("penstock_centre_up", self._centres.up)
         self.metrics.watch("penstock_traces_waiting", (), lambda: len(self.telemetry.traces))
@@ -331,12 +331,13 @@ class Gateway:
         await self._centres.follow(settings.providers)
         return restart
 
-    async def _take_offer(self, provider: str, offer: Offer) -> None:
+    async def take_offer(self, provider: str, offer: Offer) -> None:
         """Serve the models of a centre, and price by its lists. Raises ConfigError; nothing has changed then."""
         self.catalogue.take(provider, offer, await asyncio.to_thread(read_offered_prices, offer))
         self._serve()
         self.standing.fleet.adopt(self.settings.limits, deployments(self.settings))
         self.metrics.adopt(self.settings)
+        self.telemetry.adopt(self.settings)
 
     def _serve(self) -> None:
         """By what the catalogue has now, from the next request on."""

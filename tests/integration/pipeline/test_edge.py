@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from penstock.core.offer import Offer, Offered
 from tests.support.asgi_transport import AsgiTransport
 from tests.support.house import END_S, PRICES, House, chat, message, open_house, settings_of
+from tests.support.otlp import KeptCollector, values
 
 pytestmark = pytest.mark.looptime(end=END_S)
 
@@ -303,3 +305,22 @@ async def test_what_the_ladder_of_the_centre_changed_is_not_stored() -> None:
         caches = [await two.edge.answer(chat()) for _ in range(2)]
         assert [each.headers["x-penstock-cache"] for each in caches] == ["miss", "miss"]
         assert [each.headers["x-penstock-degraded"] for each in caches] == ["cheaper"] * 2
+
+
+# --- what is told of it
+
+
+async def test_models_that_the_centre_offers_are_told_by_name() -> None:
+    """To a collector as on the page of metrics, from when they are offered: not as some other model."""
+    collector = KeptCollector()
+    telemetry = {"otlp": "http://127.0.0.1:4318", "traces": False}
+    async with two_houses(edge={"models": {}, "telemetry": telemetry, "collector": collector}) as two:
+        gateway = two.edge.gateway
+        await gateway.take_offer("centre", Offer(models=(Offered(name="m"),), prices={}))
+        assert (await two.edge.answer(chat())).status == 200
+        await two.edge.rest()
+        await gateway.telemetry.tell_metrics()
+        for name in ("gen_ai.server.request.duration", "gen_ai.client.operation.duration"):
+            (point,) = collector.told.points[name]
+            labels = values(point.attributes)
+            assert (labels["gen_ai.request.model"], labels["gen_ai.provider.name"]) == ("m", "penstock")
