@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 
+from penstock.background.patience import patiently
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.config.offered import offered_prices
 from penstock.config.prices import load_book
@@ -335,13 +336,13 @@ async def _open_shared(settings: Settings, world: World, answers: AnswerCache) -
     """What nodes share, if there are nodes. Raises SharedUnavailable."""
     if settings.shared is None:
         return None
+    url, clock, ids = settings.shared.url, world.clock, world.ids or TimeIds(world.clock.now)
 
     def forget(purge: Purge) -> None:
         answers.forget(model=purge.model, tenant=purge.tenant, tag=purge.tag, deployments=purge.deployments)
 
-    ids = world.ids or TimeIds(world.clock.now)
     try:
-        return await open_shared(settings.shared.url, clock=world.clock, rng=world.rng, ids=ids, forget=forget)
+        return await patiently(partial(open_shared, url, clock=clock, rng=world.rng, ids=ids, forget=forget), clock)
     except SharedUnavailable as error:
         said = error.detail or error.public
         raise SharedUnavailable(

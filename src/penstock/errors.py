@@ -8,7 +8,8 @@
     │   ├── SchemaTooNew            a newer Penstock has cleaned up after this one
     │   ├── LeaseEnded              nothing may be opened, and nothing is lent, under it any more
     │   └── SharedUnavailable       what nodes share did not answer in time
-    │       └── EpochLost           what is lent is not, or older than, what was seen of it: begin anew
+    │       ├── EpochLost           what is lent is not, or older than, what was seen of it: begin anew
+    │       └── SharedRefused       it does not let this node in, and time does not cure that
     ├── PriceError                  no price with a source covers that model at that instant
     ├── RequestError                whose fault: the client
     │   ├── BadRequest  BadHost  UnknownPath  WrongMethod  BodyTooLarge  BodyTooSlow
@@ -108,6 +109,10 @@ class EpochLost(SharedUnavailable):
         """``found``: the epoch that stands there; None = none."""
         super().__init__("the budgets that nodes share are being counted anew: try again", retry_after_s=1.0)
         self.found = found
+
+
+class SharedRefused(SharedUnavailable):
+    """What nodes share does not let this one in, or it lacks what it takes: to ask again is of no use."""
 
 
 class StoreUnreachable(StoreError):

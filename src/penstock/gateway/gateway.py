@@ -11,6 +11,7 @@ from penstock.background.balances import LOOK_S as BALANCES_S
 from penstock.background.balances import Balances
 from penstock.background.centres import Centres
 from penstock.background.lending import Lending
+from penstock.background.patience import patiently
 from penstock.background.probe import Prober
 from penstock.background.recovery import recover
 from penstock.background.sync import Edge, Place
@@ -177,7 +178,7 @@ class Gateway:
         when it has ended, ``bury`` it.
         """
         if self._lending is not None:
-            await self._lending.start(self.treasury)
+            await patiently(partial(self._lending.start, self.treasury), self.clock)
         elif moved is None:
             await recover(self.stores.ledger, self.clock)
         else:

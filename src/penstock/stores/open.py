@@ -114,7 +114,6 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Cal
     """What nodes share at a ``redis://`` URL. ``forget``: told of every purge. Raises SharedUnavailable."""
     where = read_redis_url(url)
     link = RedisLink(where, clock, rng)
-    await link.open()
 
     def on_purge(purge: SharedPurge) -> None:
         forget(Purge(*msgspec.structs.astuple(purge)))
@@ -127,8 +126,10 @@ async def open_shared(url: str, *, clock: Clock, rng: Rng, ids: Ids, forget: Cal
         await link.close()
 
     try:
+        await link.open()
         await answers.open()
     except PenstockError:
+        await answers.close()
         await link.close()
         raise
     kept = await describe_persistence(link)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from penstock.errors import SharedUnavailable
+from penstock.errors import SharedRefused, SharedUnavailable
 from penstock.stores.redis_tls import security_of
 from penstock.stores.redis_url import Address, RedisUrl
 
@@ -20,6 +20,8 @@ Reply = Any
 """bytes, int, None, a list of replies, or a ReplyError."""
 
 _NOTHING: Final = object()
+_FOR_NOW: Final = ("LOADING", "BUSY", "MASTERDOWN", "ERR max number of clients")
+"""Errors of a server that may let us in later."""
 
 
 class ReplyError(Exception):
@@ -155,7 +157,7 @@ def _learnt() -> Speech:
     try:
         import hiredis  # noqa: PLC0415 - an optional extra
     except ImportError as error:
-        raise SharedUnavailable("a shared store needs the extra: pip install 'penstock[scale]'") from error
+        raise SharedRefused("a shared store needs the extra: pip install 'penstock[scale]'") from error
     parser = hiredis.Reader(protocolError=Unreadable, replyError=ReplyError, notEnoughData=_NOTHING)
     return Speech(cast("Parser", parser), cast("Callable[[tuple[Word, ...]], bytes]", hiredis.pack_command))
 
@@ -166,7 +168,7 @@ async def connect(
     on_lost: OnLost,
     on_push: Callable[[Reply], None] | None = None,
 ) -> RedisConnection:
-    """Connect, get in, ask who it is. Raises OSError, and SharedUnavailable where the server does not let us in."""
+    """Connect, get in, ask who it is. Raises OSError, and SharedRefused where the server does not let us in."""
     speech, loop = _learnt(), asyncio.get_running_loop()
     security = security_of(url.files) if url.tls else None
     _, connection = await loop.create_connection(
@@ -188,7 +190,8 @@ async def _enter(connection: RedisConnection, url: RedisUrl) -> str:
     for reply in [*login, *database, info]:
         refused = await reply
         if isinstance(refused, ReplyError):
-            raise SharedUnavailable("Redis does not let this node in", detail=str(refused), retry_after_s=1.0)
+            kind = SharedUnavailable if str(refused).startswith(_FOR_NOW) else SharedRefused
+            raise kind("Redis does not let this node in", detail=str(refused), retry_after_s=1.0)
     return _run_id(await info)
 
 

@@ -8,7 +8,7 @@ import ssl
 from functools import lru_cache
 from pathlib import Path
 
-from penstock.errors import SharedUnavailable
+from penstock.errors import SharedRefused
 from penstock.stores.redis_url import Files, RedisUrl
 
 _BELIEVED = "let `shared` name the file of its CA: rediss://...?sslrootcert=/etc/penstock/ca.pem"
@@ -18,7 +18,7 @@ _OURS = "let `shared` name one that its CA issued: rediss://...?sslcert=FILE&ssl
 
 
 def security_of(files: Files) -> ssl.SSLContext:
-    """Names and chains are checked, always. Raises SharedUnavailable where a file is of no use."""
+    """Names and chains are checked, always. Raises SharedRefused where a file is of no use."""
     return _read(files, tuple(_changed_at(path) for path in files))
 
 
@@ -60,8 +60,8 @@ def _changed_at(path: str) -> float:
         return 0.0
 
 
-def _unreadable(what: str, path: str, error: OSError) -> SharedUnavailable:
-    return SharedUnavailable(
+def _unreadable(what: str, path: str, error: OSError) -> SharedRefused:
+    return SharedRefused(
         "what the nodes share cannot be asked with TLS",
         detail=f"{what} in `shared`, {path}: {error.strerror or 'it is none, or they do not belong together'}",
         retry_after_s=1.0,
