@@ -1,6 +1,7 @@
 """Which of several servers is used: the first in the URL that is there and writes.
 
-A host whose machine is gone answers nothing at all, so the next one is asked beside it, and both within one deadline.
+A host whose machine is gone answers nothing at all, so the next one is asked beside it; all that is waited for in vain
+is within one deadline. What a host took to say no is not counted in it: that has a deadline of its own.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ async def first_of(
 ) -> C:
     """The first that succeeds, in their order: each has a while before the next is tried beside it.
 
-    Raises one of the ``failures``: what a server said rather than that none was there.
+    ``within_s``: how long they are waited for while none of them ends. Raises one of the ``failures``: what a server
+    said rather than that none was there.
     """
     if len(tries) == 1:
         return await tries[0]()
