@@ -38,6 +38,8 @@ class Pair:
 
     def __init__(self, directory: Path, up: Upstream, redis: RedisServer) -> None:
         self.redis = redis
+        self.http = httpx2.Client(timeout=30)
+        """To make one takes longer than what is measured here."""
         self.postgres: PostgresServer = shared_server()
         store = database_of(directory)
         self.database = store.rpartition("/")[2]
@@ -54,17 +56,16 @@ class Pair:
     def ask(self, node: GatewayProcess, text: str, key: str, **headers: str) -> httpx2.Response:
         """One question; ``_`` in header names stands for ``-``."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx2.post(
+        return self.http.post(
             f"{node.base_url}/chat/completions",
             json=question(text),
             headers={"authorization": f"Bearer {key}"} | given,
-            timeout=30,
         )
 
     def knows(self, node: GatewayProcess, key: str) -> bool:
         """Whether a node lets a key in; that takes nothing of its limits."""
         headers = {"authorization": f"Bearer {key}"}
-        return httpx2.post(f"{node.base_url}/chat/completions", content=b"", headers=headers).status_code == 400
+        return self.http.post(f"{node.base_url}/chat/completions", content=b"", headers=headers).status_code == 400
 
     def create_key(self, name: str, *options: str) -> str:
         """That both know."""
@@ -83,6 +84,7 @@ class Pair:
 
     def end(self) -> None:
         """Both end well."""
+        self.http.close()
         for node in self.nodes:
             assert node.stop() == 0, node.stderr
             assert "Traceback" not in node.stderr, node.stderr

@@ -47,6 +47,7 @@ COST: Final = 3 * MISS_NANO + WORDS * OUTPUT_NANO
 SECRET: Final = "a-secret-that-all-nodes-share-in-tests"
 MODELS: Final = ("completes", "stops")
 READY_S: Final = 20.0
+BUSY: Final = 503
 
 
 class Counted(NamedTuple):
@@ -220,6 +221,14 @@ class House:
     async def ask_all(self, count: int, nodes: Sequence[Node], **more: Any) -> list[Said]:
         """So many at once, the nodes in turn."""
         return await asyncio.gather(*(self.ask(nodes[number % len(nodes)], **more) for number in range(count)))
+
+    async def ask_until_told(self, count: int, nodes: Sequence[Node], **more: Any) -> list[Said]:
+        """The same; who is told to come again does, for a machine that is busy may have nobody to lend for a moment."""
+        said, left = list[Said](), count
+        while left:
+            said += await self.ask_all(left, nodes, **more)
+            left = count - sum(each.told.status != BUSY for each in said)
+        return said
 
     # --- what is written
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.support.many_nodes import MODELS, House, Load, Node, Said
+from tests.support.many_nodes import BUSY, MODELS, House, Load, Node, Said
 
 USERS: Final = 6
 _AT_ONCE: Final = 40
@@ -31,10 +31,10 @@ async def stop_one(
 
 
 async def serve_out(house: House, nodes: Sequence[Node]) -> list[Said]:
-    """Ask until nobody is served any more."""
+    """Ask until nobody is served any more, nor told to come again: there is nobody to lend for a moment."""
     said: list[Said] = []
     while True:
         found = await house.ask_all(_AT_ONCE, nodes)
         said += found
-        if not any(each.told.status == 200 for each in found):
+        if not any(each.told.status in {200, BUSY} for each in found):
             return said

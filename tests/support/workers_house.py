@@ -37,19 +37,23 @@ class House(GatewayProcess):
     def post(self, path: str, body: dict[str, Any]) -> int:
         """On a connection of its own."""
         with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
-            return _status(connection, path, body)
+            return post(connection, path, body)
 
     def post_to_each(self, path: str, body_for: Callable[[int], dict[str, Any]]) -> dict[int, int]:
         """Every worker's status, one worker after the other; who takes a connection is the kernel's choice."""
         told: dict[int, int] = {}
         with ExitStack() as opened:
             while missing := self.workers() - set(told):
-                connection = opened.enter_context(closing(HTTPConnection("127.0.0.1", self.port, timeout=20)))
-                connection.connect()
-                worker = self._taker(connection.sock.getsockname()[1])
+                connection, worker = self.connected(opened)
                 if worker in missing:
-                    told[worker] = _status(connection, path, body_for(worker))
+                    told[worker] = post(connection, path, body_for(worker))
         return told
+
+    def connected(self, opened: ExitStack) -> tuple[HTTPConnection, int]:
+        """A connection that is ``opened``, and the worker that took it."""
+        connection = opened.enter_context(closing(HTTPConnection("127.0.0.1", self.port, timeout=60)))
+        connection.connect()
+        return connection, self._taker(connection.sock.getsockname()[1])
 
     def _taker(self, port: int) -> int:
         """Who has the other end of the connection from this port."""
@@ -66,10 +70,6 @@ class House(GatewayProcess):
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii")
         return {int(pid) for pid in children.split()}
 
-    def busiest(self) -> int:
-        """The worker with the most connections."""
-        return max(self.workers(), key=_sockets)
-
     def ready(self) -> Any:
         """How many are ready."""
         return json.loads(self.admin("/readyz")[1])["workers"]["ready"]
@@ -84,7 +84,8 @@ class SharedHouse(House):
         self.start()
 
 
-def _status(connection: HTTPConnection, path: str, body: dict[str, Any]) -> int:
+def post(connection: HTTPConnection, path: str, body: dict[str, Any]) -> int:
+    """The status of a question."""
     connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
     response = connection.getresponse()
     response.read()
@@ -106,10 +107,6 @@ def _target(link: Path) -> str:
         return str(link.readlink())
     except FileNotFoundError:
         return ""
-
-
-def _sockets(pid: int) -> int:
-    return sum(each.is_socket() for each in Path(f"/proc/{pid}/fd").iterdir())
 
 
 @contextmanager
