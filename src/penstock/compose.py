@@ -36,6 +36,7 @@ from penstock.pipeline.lent_rates import LentRates
 from penstock.pipeline.limit import Limit
 from penstock.pipeline.once import Once
 from penstock.pipeline.passing import Passing
+from penstock.pipeline.question import Question
 from penstock.pipeline.rates import OwnRates
 from penstock.pipeline.record import Record, StatusOf
 from penstock.pipeline.reserve import Reserve
@@ -164,20 +165,24 @@ class Stages:
         across = shared.answers if shared is not None and settings.cache.join else None
         guarded = stores.ledger if settings.ledger.on_failure == "refuse" else None
         teller = self._teller(settings, accounts)
+        question = None
+        if across is not None:
+            held = stores.answers, standing.flights
+            question = Question(clock, across, *held, storing=storing, foresee=teller.foresee)
         stages: list[Stage] = [
             Record(clock, stores.ledger, parts.metrics, accounts, self.status_of),
             Identify(parts.keyring, settings.server.edges),
             Admit(settings.models, parts.treasury),
             Once(clock, stores.results, standing.firsts),
-            Limit(clock, standing.gate, self.rates, guarded),
+            Limit(clock, standing.gate, self.rates, guarded, question),
         ]
         if _exact_is_on(settings):
             stale = settings.cache.stale_on_error
-            stages.append(Exact(clock, stores.answers, storing, stale_on_error=stale, near=across is not None))
+            stages.append(Exact(clock, stores.answers, storing, stale_on_error=stale, near=question is not None))
         if settings.cache.join:
             stages.append(Join(clock, standing.flights, storing))
-        if across is not None:
-            stages.append(Across(clock, across, stores.answers, storing))
+        if question is not None:
+            stages.append(Across(clock, question, stores.answers, storing))
         stages += [
             self._route(settings),
             Reserve(teller, parts.treasury),

@@ -224,12 +224,9 @@ class Lending:
 
         Raises SharedUnavailable, unless the key is one that is answered then.
         """
-        places = tuple(claim.place for claim in claims if claim.hard)
-        asking = self._asking.get(places)
+        asking = self._asking.get(_hard(claims))
         if asking is None:
-            asking = self._asking[places] = _Asking(claims)
-            asking.task = asyncio.ensure_future(self._ask(asking))
-            asking.task.add_done_callback(lambda task: self._asked(places, task))
+            asking = self._begin_asking(claims)
         else:
             asking.join(claims)
         try:
@@ -243,6 +240,11 @@ class Lending:
         """The same, without waiting."""
         task = asyncio.ensure_future(self.provide(claims, payer))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def foresee(self, claims: Sequence[Claim]) -> None:
+        """Ask now; whoever lacks them then joins in. It goes out with this turn of the loop."""
+        if _hard(claims) not in self._asking:
+            self._begin_asking(claims)
 
     def restock(self, claims: Sequence[Claim]) -> None:
         """Ask for the next slice, without waiting, where most of the last is used."""
@@ -268,6 +270,13 @@ class Lending:
     async def posted(self, queries: Sequence[PostedQuery]) -> Sequence[Sequence[Posted]]:
         """What is settled or held under this lease."""
         return await self._leases.spent(self.lease, queries)
+
+    def _begin_asking(self, claims: Sequence[Claim]) -> "_Asking":
+        places = _hard(claims)
+        asking = self._asking[places] = _Asking(claims)
+        asking.task = asyncio.ensure_future(self._ask(asking))
+        asking.task.add_done_callback(lambda task: self._asked(places, task))
+        return asking
 
     def _asked(self, places: tuple[Place, ...], task: asyncio.Task[bool]) -> None:
         del self._asking[places]
@@ -476,6 +485,11 @@ class _Asking:
         """One more lacks that; who comes after it was asked asks again."""
         for claim in claims:
             self.more[claim.place] += claim.amount
+
+
+def _hard(claims: Sequence[Claim]) -> tuple[Place, ...]:
+    """The accounts that stand in the way."""
+    return tuple(claim.place for claim in claims if claim.hard)
 
 
 def _pieces(places: Sequence[Place]) -> Iterator[Sequence[Place]]:

@@ -1,8 +1,8 @@
 """across: ask the other nodes, in one round trip: for the answer, whose flight to follow, or to lead one for all.
 
-Whoever leads on its own node asks; the others there have joined it. A leader that has a flight to follow elsewhere
-relays it to them. What no node has at hand may still be in the store, which is looked at before a call is made,
-unless all that it has is known to be at hand.
+Whoever leads on its own node asks, or has asked while it waited for its rates (``question.py``); the others there have
+joined it. A leader that has a flight to follow elsewhere relays it to them. What no node has at hand may still be in
+the store, which is looked at before a call is made, unless all that it has is known to be at hand.
 
 Fails open: while nobody answers, this node leads for itself.
 """
@@ -10,18 +10,19 @@ Fails open: while nobody answers, this node leads for itself.
 from penstock.errors import ClientGone
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.flight import Flight
+from penstock.pipeline.question import LEFT, Question
 from penstock.pipeline.relay import Relay
 from penstock.pipeline.stored import Storing
-from penstock.ports import AnswerCache, Clock, Crossing, SharedAnswers, StoredAnswer
+from penstock.ports import AnswerCache, Clock, Crossing, StoredAnswer
 from penstock.wire.sse import Event
 
 
 class Across:
     """One answer, one flight, for all nodes."""
 
-    def __init__(self, clock: Clock, shared: SharedAnswers, answers: AnswerCache, storing: Storing) -> None:
+    def __init__(self, clock: Clock, question: Question, answers: AnswerCache, storing: Storing) -> None:
         self._clock = clock
-        self._shared = shared
+        self._question = question
         self._answers = answers
         self._storing = storing
 
@@ -30,15 +31,13 @@ class Across:
         flight = exchange.flight
         if flight is None:  # it shares nothing
             return None
-        key, look = self._storing.key(exchange), not exchange.asked.directive.no_cache
         while True:
-            youngest = self._storing.youngest(exchange, self._clock.now())
-            found = await self._shared.ask(key, stored_after=youngest, look=look, generation=flight.generation)
+            found = await self._question.ask(exchange, flight.generation)
             if isinstance(found, StoredAnswer):
-                self._answers.hold(key, found)
+                self._answers.hold(self._storing.key(exchange), found)
                 reply = self._served(exchange, flight, found)
             elif found.leads:
-                return await self._lead(exchange, flight, found, look=look)
+                return await self._lead(exchange, flight, found)
             else:
                 reply = await Relay(self._clock, exchange, flight, found).reply()
             if reply is not None:
@@ -56,19 +55,18 @@ class Across:
         if crossing is None:
             return
         exchange.crossing = None
-        answer = self._storing.made(exchange)
-        store = answer is not None and self._storing.may_store(exchange, answer)
-        crossing.end(answer, exchange.error, store=store)
+        answer, may_be_stored = self._storing.made(exchange)
+        crossing.end(answer, exchange.error, store=may_be_stored)
 
-    async def _lead(self, exchange: Exchange, flight: Flight, crossing: Crossing, *, look: bool) -> Reply | None:
+    async def _lead(self, exchange: Exchange, flight: Flight, crossing: Crossing) -> Reply | None:
         """Look in the store if it may be there; None = there is nothing: a call is made, and others may follow it."""
         try:
             stored = None
-            if look and crossing.behind and self._storing.is_on(exchange):
+            if not exchange.asked.directive.no_cache and crossing.behind and self._storing.is_on(exchange):
                 stored = await self._answers.get(self._storing.key(exchange), self._clock.now())
             reply = None if stored is None else self._served(exchange, flight, stored)
         except BaseException:
-            crossing.end(None, ClientGone("the client left before its answer"), store=False)
+            crossing.end(None, ClientGone(LEFT), store=False)
             raise
         if reply is not None:
             crossing.end(stored, None, store=True)

@@ -53,8 +53,8 @@ class Exact:
         """Store what ``attempt`` finished."""
         if exchange.cache != "miss":
             return
-        answer = self._storing.made(exchange)
-        if answer is not None and self._storing.may_store(exchange, answer):
+        answer, may_be_stored = self._storing.made(exchange)
+        if answer is not None and may_be_stored:
             self._answers.put(self._storing.key(exchange), answer, exchange.at)
 
 

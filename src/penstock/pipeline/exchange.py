@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,8 +22,20 @@ from penstock.pipeline.hold import Hold
 from penstock.pipeline.seat import Seat
 from penstock.pipeline.standing import Standing
 from penstock.pipeline.stream import Stream
-from penstock.ports import Crossing
+from penstock.ports import Crossing, Following, StoredAnswer
 from penstock.wire.fold import Fold
+
+Found = StoredAnswer | Crossing | Following
+"""What other nodes say: the answer, the right to lead, or whom to follow."""
+
+
+class Made(NamedTuple):
+    """What came of an exchange, to be kept."""
+
+    answer: StoredAnswer | None
+    """None = it has none of its own."""
+    may_be_stored: bool
+    """Whether who asks later may get it, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +122,12 @@ class Exchange:
     """One request and its answer. Every stage reads and writes it; nothing else passes between stages."""
 
     __slots__ = (
-        "_payer", "age_s", "asked", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off",
+        "_payer", "age_s", "asked", "asking", "at", "attempts", "avoided_nano", "baseline_nano", "cache", "called_off",
         "client_gone", "cost_nano", "crossing", "cut_by", "degraded", "dispatched", "error", "estimated", "fields",
         "finished", "first", "first_byte_at", "flight", "fold", "followers", "hold", "hurry", "id", "key", "lent",
-        "model", "plan", "principal", "raw", "read_body", "reply", "requested", "row", "said", "seat", "served_by",
-        "shares", "standing", "started", "steps", "stoppable", "streamed", "task", "told", "trace", "usage", "user",
-        "waited_s", "wants_stream", "wants_usage", "whole",
+        "made", "model", "plan", "principal", "raw", "read_body", "reply", "requested", "row", "said", "seat",
+        "served_by", "shares", "standing", "started", "steps", "stoppable", "streamed", "task", "told", "trace",
+        "usage", "user", "waited_s", "wants_stream", "wants_usage", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -126,7 +138,7 @@ class Exchange:
         self.at, self.started = at, started
         self.principal = STRANGER
         # The request, after admit.
-        self.raw, self.user = b"", ""
+        self.raw, self.user, self.wants_stream, self.wants_usage = b"", "", False, False
         self.fields: dict[str, Any] = {}
         self.requested: ModelSettings = NO_MODEL
         """As asked for: what a saving is measured against, and what budgets and bills go by."""
@@ -134,11 +146,11 @@ class Exchange:
         """As served: the requested one, or what the ladder stepped down to."""
         self.standing: Standing | None = None
         self.lent: Mapping[str, int] = {}  # of its key's limits, where these are shared
-        self.wants_stream = self.wants_usage = False
-        # The answer, as far as it has come. ``finished``: complete, from a provider, fit to be stored.
+        # The answer, as far as it has come. ``finished``: complete, from a provider, fit to be stored; ``estimated``:
+        # its usage is our own count.
         self.reply: Reply | None = None
         self.error: PenstockError | None = None
-        self.finished = False
+        self.finished = self.estimated = False
         self.fold: Fold | None = None
         self.whole: bytes | None = None
         self.said: Mapping[str, Any] = {}  # what ``whole`` says, where it has been read already
@@ -147,23 +159,24 @@ class Exchange:
         self.told: Told | None = None  # what a centre said of it
         self.trace: Trace | None = None  # where traces are kept
         self.row: ExchangeRow | None = None  # as recorded at its end
+        self.made: Made | None = None  # when it is left
         # Caching, joining, routing.
         self.key: bytes | None = None
-        self.cache = "off"
+        self.cache, self.served_by, self.dispatched = "off", "", 0
         self.flight: Flight | None = None
+        self.asking: asyncio.Future[Found] | None = None
+        """What other nodes are asked before its turn; not taken yet."""
         self.crossing: Crossing | None = None
         """Its flight, as other nodes see it."""
         self.first: First | None = None
         self.plan: Plan[DeploymentSettings] | None = None
         self.seat: Seat | None = None
         """At the plan's first deployment, until the call there is made."""
-        self.served_by, self.dispatched = "", 0
         # Money. ``hold``: the first call's, until it is made; ``steps``:
         # the rungs of the ladder that apply; ``degraded``: those that were taken.
         self.attempts: list[AttemptRow] = []
         self.shares: list[ShareRow] = []
         self.usage: Usage = NO_USAGE
-        self.estimated = False
         self.hold: Hold | None = None
         self._payer: Payer | None = None
         self.steps: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from penstock.core.lent import LentPlaces, LentRate
 from penstock.errors import RateLimited, SharedUnavailable
 from penstock.pipeline.exchange import Exchange, Principal
-from penstock.pipeline.rates import OwnRates, estimate, too_many, used, used_up
+from penstock.pipeline.rates import BeforeWaiting, OwnRates, estimate, too_many, used, used_up
 from penstock.ports import LEASE_S, PART_S, Clock, RatePart, RateWant, SharedRates
 
 LOOK_S: Final = 0.5
@@ -128,11 +128,11 @@ class LentRates:
         self._node = node
         self._keys: dict[str, Lent] = {}
 
-    async def take(self, exchange: Exchange) -> None:
+    async def take(self, exchange: Exchange, before_waiting: BeforeWaiting = None) -> None:
         """Raises RateLimited, SharedUnavailable."""
         self._own.take_now(exchange)
         try:
-            await self._take(exchange)
+            await self._take(exchange, before_waiting)
         except SharedUnavailable:
             if not self.opens(exchange.principal.name):
                 self._own.undo(exchange)
@@ -155,7 +155,7 @@ class LentRates:
             del self._keys[key_id]
         await asyncio.gather(*(self._settle(key_id, lent) for key_id, lent in self._keys.items()))
 
-    async def _take(self, exchange: Exchange) -> None:
+    async def _take(self, exchange: Exchange, before_waiting: BeforeWaiting) -> None:
         key_id = exchange.principal.limited
         lent = self._keys.get(key_id)
         if lent is None:
@@ -166,6 +166,8 @@ class LentRates:
             refusal = lent.refusal(lacks, self._clock.monotonic())
             if refusal is not None:
                 raise refusal
+            if before_waiting is not None:
+                before_waiting(exchange)
             await self._wait(key_id, lent, needs)
         lent.take(needs, self._clock.monotonic())
         exchange.lent = needs

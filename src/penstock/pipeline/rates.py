@@ -1,5 +1,6 @@
 """The limits of keys as one process holds them: rates of the last minute, and how many are under way."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from penstock.core.quota import MinuteWindow
@@ -9,11 +10,14 @@ from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.standing import Standing, Standings
 from penstock.ports import Clock
 
+BeforeWaiting = Callable[[Exchange], None] | None
+"""Called when it has to wait for others."""
+
 
 class Rates(Protocol):
     """Who holds keys to their limits."""
 
-    async def take(self, exchange: Exchange) -> None:
+    async def take(self, exchange: Exchange, before_waiting: BeforeWaiting = None) -> None:
         """What it takes of its key's limits, all or nothing. Raises RateLimited, SharedUnavailable."""
         ...
 
@@ -29,7 +33,7 @@ class OwnRates:
         self._clock = clock
         self._keys = keys
 
-    async def take(self, exchange: Exchange) -> None:
+    async def take(self, exchange: Exchange, before_waiting: BeforeWaiting = None) -> None:  # noqa: ARG002 - the port's
         """Raises RateLimited."""
         self.take_now(exchange)
 

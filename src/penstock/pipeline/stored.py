@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.records import ShareRow
-from penstock.pipeline.exchange import Exchange, Reply
+from penstock.pipeline.exchange import Exchange, Made, Reply
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.stream import retold
 from penstock.ports import Clock, StoredAnswer
@@ -70,8 +70,15 @@ class Storing:
 
     # --- storing
 
-    def made(self, exchange: Exchange) -> StoredAnswer | None:
-        """Its answer, as it came from ``attempt``; None = it has none."""
+    def made(self, exchange: Exchange) -> Made:
+        """Its answer, as it came from ``attempt``, and whether others may get it later; found out once it is left."""
+        if exchange.made is None:
+            answer = self._made(exchange)
+            exchange.made = Made(answer, answer is not None and self._may_be_stored(exchange, answer))
+        return exchange.made
+
+    def _made(self, exchange: Exchange) -> StoredAnswer | None:
+        """None = it has none."""
         if not exchange.finished or exchange.error is not None:
             return None
         whole, paid = exchange.answer(), exchange.paid
@@ -93,8 +100,8 @@ class Storing:
             entry=passed.entry if passed is not None and exchange.principal.edge_id else "",
         )
 
-    def may_store(self, exchange: Exchange, answer: StoredAnswer) -> bool:
-        """Whether others may get it later: it is complete, and nobody said no."""
+    def _may_be_stored(self, exchange: Exchange, answer: StoredAnswer) -> bool:
+        """It is complete, and nobody said no."""
         if exchange.cache != "miss" or not (exchange.told is None or exchange.told.storable):
             return False
         exchange.said = exchange.said or _read(answer.body)

@@ -9,13 +9,14 @@ to answer on.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, Protocol
 
 from penstock.config.settings import DeploymentSettings
 from penstock.core.bound import asked_cap, choices, prompt_bound
 from penstock.core.calibration import Calibration
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, ShareRow
-from penstock.errors import ClientGone, CostUnbounded, LeaseEnded, LedgerUnavailable, StoreError
+from penstock.errors import BudgetExceeded, ClientGone, CostUnbounded, LeaseEnded, LedgerUnavailable, StoreError
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.hold import Hold
@@ -127,6 +128,14 @@ class Teller:
             exchange.waited_s += self._clock.monotonic() - waiting_since
         self.reached("held")
         return hold
+
+    def foresee(self, exchange: Exchange) -> None:
+        """Ask for room for its first call before that is planned, where nodes share and too little is lent."""
+        if self._treasury.is_lent and self._treasury.applies(exchange.payer):
+            with suppress(BudgetExceeded, CostUnbounded):
+                costs = [self._measure(exchange, each).cost for each in exchange.model.deployments]
+                dearest = Cost(max(cost.nano or 0 for cost in costs), max(cost.tokens for cost in costs))
+                self._treasury.foresee(exchange.payer, dearest)
 
     def tokenizer(self, hold: Hold) -> Tokenizer | None:
         """How the provider counts, where we know."""

@@ -93,6 +93,10 @@ class Lender(Protocol):
         """The same, without waiting for it."""
         ...
 
+    def foresee(self, claims: Sequence[Claim]) -> None:
+        """These will be held soon: who asks for them then waits for the answer that is asked for now."""
+        ...
+
     def restock(self, claims: Sequence[Claim]) -> None:
         """These are held: ask for more before it is needed, where little is left."""
         ...
@@ -278,6 +282,11 @@ class Treasury:
         """Under which is spent now; 0 = under none."""
         return 0 if self._lender is None else self._lender.lease
 
+    @property
+    def is_lent(self) -> bool:
+        """Whether others spend of the same accounts."""
+        return self._lender is not None
+
     async def after_lease(self, lease: int) -> None:
         """Return when there is another than this one, which has ended. Raises SharedUnavailable, StoreError."""
         if self._lender is not None and self._lender.lease == lease:
@@ -407,6 +416,12 @@ class Treasury:
         lent = await self._lender.provide(claims, payer)
         claims = self._claims(payer, cost, at)
         return _Measured(claims, *self.bank.fit(claims), lent=lent)
+
+    def foresee(self, payer: Payer, cost: Cost) -> None:
+        """So much is to be held soon: ask for it now, where it is not lent."""
+        claims = self._claims(payer, cost, self._clock.now())
+        if self._lender is not None and self.bank.fit(claims)[0] is Fit.LATER:
+            self._lender.foresee(claims)
 
     def _look_again_in_s(self, payer: Payer, at: float) -> float:
         """Seconds from ``at`` to the first reset of a budget of theirs: who waits until then begins anew."""

@@ -1,7 +1,7 @@
 """Answers, flights and limits between nodes: two gateways in one loop, and what they share in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +10,16 @@ import pytest
 
 from penstock.clock import LoopClock
 from penstock.core.usage import Usage
-from penstock.ports import AnswerCache, Shared, StoredAnswer
+from penstock.ports import AnswerCache, RatePart, RateWant, Shared, StoredAnswer
 from penstock.providers.play import Pause
 from penstock.providers.scripted import ANSWERED, Scripted
-from penstock.stores.memory_shared import MemoryAnswers, MemoryRates, shared_in_memory
+from penstock.stores.memory_shared import (
+    MemoryAnswers,
+    MemoryCrossing,
+    MemoryFollowing,
+    MemoryRates,
+    shared_in_memory,
+)
 from tests.support.asgi_client import Asking
 from tests.support.house import END_S, EPOCH, House, KeptLedger, chat, open_house
 
@@ -22,6 +28,8 @@ pytestmark = pytest.mark.looptime(end=END_S)
 COST = 10 * 2000 + 5 * 8000
 """What ``ANSWERED`` costs."""
 NO_CACHE = {"exact": {"ttl": "0s"}}
+AWAY_S = 0.01
+"""How far."""
 
 
 @dataclass
@@ -45,11 +53,33 @@ class Town:
         return key
 
 
+class FarAnswers(MemoryAnswers):
+    """At the other end of a network."""
+
+    async def ask(
+        self, key: bytes, *, stored_after: float = 0.0, look: bool = True, generation: int = 0
+    ) -> StoredAnswer | MemoryCrossing | MemoryFollowing:
+        """As it is when the answer comes."""
+        await asyncio.sleep(AWAY_S)
+        return await super().ask(key, stored_after=stored_after, look=look, generation=generation)
+
+
+class FarRates(MemoryRates):
+    """Likewise."""
+
+    async def take(self, key_id: str, node: str, wants: Sequence[RateWant]) -> Sequence[RatePart]:
+        """As it is when the answer comes."""
+        await asyncio.sleep(AWAY_S)
+        return await super().take(key_id, node, wants)
+
+
 @asynccontextmanager
-async def town(number: int = 2, **config: Any) -> AsyncIterator[Town]:
-    """Nodes that run."""
+async def town(number: int = 2, *, far: bool = False, **config: Any) -> AsyncIterator[Town]:
+    """Nodes that run. ``far``: what they share is."""
     clock = LoopClock(EPOCH)
     shared: Shared = shared_in_memory(clock.now, clock.monotonic)
+    if far:
+        shared.answers, shared.rates = FarAnswers(clock.now), FarRates(clock.monotonic)
     upstream = Scripted(clock)
     houses: list[House] = []
     async with AsyncExitStack() as stack:
@@ -330,6 +360,98 @@ async def test_a_repeat_under_an_idempotency_key_joins_the_first_on_another_node
         repeat = await other.answer(chat(), headers=headers)
         assert repeat.body == (await first.done()).body
         assert sorted(row.cost_nano or 0 for row in one.exchanges) == [0, COST]
+
+
+# --- what is asked before its turn
+
+
+async def test_who_waits_for_its_rates_asks_for_its_answer_meanwhile() -> None:
+    """One way there and back for both, and asked once; the other node finds what it stored."""
+    async with town(far=True) as nodes:
+        one, other = nodes.nodes
+        key = await nodes.add_key("k", rpm=10)
+        nodes.upstream.reply().forever()
+        began = one.now
+        assert cache(await one.answer(chat(), key=key)) == "miss"
+        assert one.now - began == pytest.approx(AWAY_S)
+        assert nodes.answers.asked == 1
+        began = other.now
+        assert cache(await other.answer(chat(), key=key)) == "exact"
+        assert other.now - began == pytest.approx(AWAY_S)
+        assert not nodes.answers.flights
+
+
+async def test_of_those_who_ask_the_same_and_wait_for_their_rates_one_asks() -> None:
+    """The others join it, or find what it found."""
+    async with town(far=True) as nodes:
+        key = await nodes.add_key("k", rpm=100)
+        nodes.upstream.reply(after_s=1).forever()
+        askings = [house.ask(chat(), key=key) for house in nodes.nodes for _ in range(20)]
+        assert [(await each.done()).status for each in askings] == [200] * 40
+        assert (nodes.answers.asked, len(nodes.upstream.calls)) == (2, 1)
+
+
+async def test_who_is_refused_leads_nobody() -> None:
+    """What it was let lead is given back at once: the other node makes the call, and waits for nobody."""
+    async with town(far=True) as nodes:
+        one, other = nodes.nodes
+        poor, rich = await nodes.add_key("poor", rpm=1), await nodes.add_key("rich")
+        nodes.upstream.reply(after_s=1).forever()
+        askings = [one.ask(chat(text), key=poor) for text in "ab"]
+        assert sorted([(await each.done()).status for each in askings]) == [200, 429]
+        await asyncio.sleep(AWAY_S)
+        assert not nodes.answers.flights
+        began = other.now
+        assert cache(await other.answer(chat("b"), key=rich)) == "miss"
+        assert other.now - began == pytest.approx(AWAY_S + 1)
+
+
+async def test_who_leads_here_by_then_is_followed() -> None:
+    """Somebody without limits came meanwhile: nobody waits for a leader who waits for it in turn."""
+    async with town(far=True, cache={"share": "all"}) as nodes:
+        one, _ = nodes.nodes
+        limited, free = await nodes.add_key("limited", rpm=10), await nodes.add_key("free")
+        nodes.upstream.reply(after_s=1).forever()
+        askings = [one.ask(chat(), key=limited)]
+        await asyncio.sleep(AWAY_S / 2)
+        askings.append(one.ask(chat(), key=free))
+        assert sorted([cache(await each.done()) for each in askings]) == ["joined", "miss"]
+        assert one.now < 1 + 4 * AWAY_S
+        assert len(nodes.upstream.calls) == 1
+        assert not nodes.answers.flights
+
+
+async def test_who_has_its_answer_here_by_then_needs_no_other() -> None:
+    """It leads nobody while it is told a stored one."""
+    async with town(far=True, cache={"share": "all"}) as nodes:
+        one, other = nodes.nodes
+        limited, free = await nodes.add_key("limited", rpm=10), await nodes.add_key("free")
+        nodes.upstream.reply(after_s=AWAY_S / 4).forever()
+        earlier = one.ask(chat(), key=free, headers={"cache-control": "no-cache"})
+        await asyncio.sleep(AWAY_S)
+        late = one.ask(chat(stream=True), key=limited)
+        assert cache(await earlier.done()) == "miss"
+        assert cache(await late.done()) in {"exact", "joined"}
+        assert cache(await other.answer(chat(), key=free)) == "exact"
+        assert len(nodes.upstream.calls) == 1
+        assert not nodes.answers.flights
+
+
+async def test_who_stands_in_line_leads_nobody() -> None:
+    """A slot is free in a while only; until then the other node need not wait for it."""
+    async with town(far=True, cache={"share": "all"}, limits={"max_concurrency": 1, "adaptive": False}) as nodes:
+        one, other = nodes.nodes
+        limited, free = await nodes.add_key("limited", rpm=10), await nodes.add_key("free")
+        nodes.upstream.reply(after_s=3).reply("a", after_s=1).forever()
+        slow = one.ask(chat("slow"), key=free)
+        await asyncio.sleep(1)
+        waiting = one.ask(chat(), key=limited)
+        await asyncio.sleep(3 * AWAY_S)
+        assert not waiting.complete
+        assert cache(await other.answer(chat(), key=free)) == "miss"
+        assert not slow.complete
+        assert cache(await waiting.done()) == "exact"
+        assert (await slow.done()).status == 200
 
 
 # --- limits

@@ -3,18 +3,33 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from penstock.ports import RateWant, StoredAnswer
+from penstock.background.lending import Lending
+from penstock.clock import SystemClock, SystemRng
+from penstock.compose import World, _gateway
+from penstock.gateway.gateway import Gateway
+from penstock.observe.metrics import Metrics
+from penstock.ports import RateWant, Shared, StoredAnswer
+from penstock.providers.scripted import Scripted
+from penstock.server.replies import row_of
+from penstock.stores.open import open_stores
 from penstock.stores.redis_flights import RedisCrossing
 from penstock.stores.redis_rates import RedisRates
+from penstock.stores.redis_rooms import RedisRooms
 from penstock.stores.scripts import load_script
+from tests.support.house import House, KeptLedger, book, chat, settings_of
+from tests.support.lending_nodes import Rows, Watched
 from tests.support.redis_server import LOOPBACK, RedisServer, redis_server
 from tests.support.shared_nodes import Node, an_answer, node_at
 
 AT_ONCE = 16
-ASKED = {name: load_script(name).sha.encode() for name in ("ask", "tell", "rates")}
+ASKED = {name: load_script(name).sha.encode() for name in ("ask", "rates", "lend", "tell")}
+LIMITS = {"rpm": 100, "tpm": 1_000_000, "concurrency": 5}
+BUDGET = {"name": "each", "scope": "user", "limit": "1000000 tokens", "window": "total"}
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +89,48 @@ async def _watched(server: RedisServer) -> AsyncIterator[tuple[Node, Writes]]:
         proxy.close()
 
 
+@asynccontextmanager
+async def _house(node: Node, budgets: list[dict[str, Any]]) -> AsyncIterator[tuple[House, Lending]]:
+    """A gateway over the node, without what it does by the clock; and who lends to it."""
+    clock, settings = SystemClock(), settings_of(budgets=budgets)
+    stores = await open_stores("memory:", Path(), max_answer_bytes=0, sync="normal", on_lost=print, clock=clock)
+    stores.leases, stores.fence = Rows(clock.now), Watched()
+    shared = Shared(RedisRooms(node.link), node.answers, RedisRates(node.link), stores.close)
+    upstream = Scripted(clock)
+    upstream.reply().forever()
+    world = World(clock, SystemRng(1), transports={"scripted": upstream}, book=book())
+    metrics = Metrics(settings)
+    gateway = _gateway(settings, world, stores, shared, metrics=metrics, status_of=lambda error: row_of(error).status)
+    assert gateway.nodes is not None
+    lending = gateway.nodes.lending
+    assert lending is not None
+    try:
+        await lending.start(gateway.treasury)
+        await gateway.refresh_budgets(always=True)
+        yield House(gateway, upstream, KeptLedger(stores.ledger)), lending
+    finally:
+        await gateway.close()
+
+
+async def _rest(node: Node) -> None:
+    """Until everything is told."""
+    while node.answers.tasks:
+        await asyncio.wait(node.answers.tasks)
+        await asyncio.sleep(0)
+
+
+async def _give_all_back(gateway: Gateway, lending: Lending) -> None:
+    """As a node does of what is hardly used, within some beats."""
+    for place, account in gateway.treasury.bank.accounts().items():
+        while lending.standing(place).part > account.used or lending._looking is not None:  # noqa: SLF001 - what goes on behind
+            await lending.beat()
+
+
 async def _miss(node: Node, key: bytes) -> None:
     led = await node.answers.ask(key)
     assert isinstance(led, RedisCrossing)
     led.end(an_answer(), None, store=True)
-    while node.answers.tasks:
-        await asyncio.wait(node.answers.tasks)
-        await asyncio.sleep(0)
+    await _rest(node)
 
 
 async def test_a_miss_is_one_round_trip_before_its_call_and_one_behind_it(server: RedisServer) -> None:
@@ -104,3 +154,26 @@ async def test_what_is_asked_in_one_turn_of_the_loop_is_one_round_trip_for_all(s
         )
         assert sorted(writes.of_requests[0]) == ["ask"] * AT_ONCE + ["rates"]
         assert len(writes.of_requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "budgets", "asked"),
+    [
+        ({}, [], ["ask"]),
+        (LIMITS, [], ["ask", "rates"]),
+        ({}, [BUDGET], ["ask", "lend"]),
+        (LIMITS, [BUDGET], ["ask", "rates", "lend"]),
+    ],
+)
+async def test_a_key_that_asks_once_in_a_while_costs_no_round_trip_more(
+    server: RedisServer, limits: dict[str, int], budgets: list[dict[str, Any]], asked: list[str]
+) -> None:
+    """Nothing is lent to it, of its rates or its budget: what it needs of them is asked for with the answer."""
+    async with _watched(server) as (node, writes), _house(node, budgets) as (house, lending):
+        key = await house.add_key("rare", **limits)
+        for text in ("the first makes the account", "again", "and again"):
+            await _give_all_back(house.gateway, lending)
+            writes.pieces.clear()
+            assert (await house.answer(chat(text, user="u"), key=key)).status == 200
+            await _rest(node)
+        assert writes.of_requests == [asked, ["tell"]]
