@@ -275,16 +275,20 @@ class Lending:
         places = _hard(claims)
         asking = self._asking[places] = _Asking(claims)
         asking.task = asyncio.ensure_future(self._ask(asking))
-        asking.task.add_done_callback(lambda task: self._asked(places, task))
+        asking.task.add_done_callback(lambda done: done.cancelled() or done.exception())  # likewise
         return asking
 
-    def _asked(self, places: tuple[Place, ...], task: asyncio.Task[bool]) -> None:
-        del self._asking[places]
-        if not task.cancelled():
-            task.exception()  # likewise
-
     async def _ask(self, asking: "_Asking") -> bool:
-        """One round: whoever lacks the same shares it. Whether anything was lent."""
+        """One round: whoever lacks the same shares it. Whether anything was lent.
+
+        Nobody joins it any more when it ends, not even in the same turn of the loop: what is told is not told to them.
+        """
+        try:
+            return await self._ask_again_and_again(asking)
+        finally:
+            del self._asking[_hard(asking.claims)]
+
+    async def _ask_again_and_again(self, asking: "_Asking") -> bool:
         for _ in range(TRIES):
             epoch, lease = self._epoch, self.lease
             try:
