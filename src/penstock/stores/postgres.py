@@ -248,8 +248,10 @@ class Postgres:
 
     async def close(self) -> None:
         """Close every connection; what is under way fails."""
-        self._closed = True
+        self._closed, asking = True, self._asking
         self._shut_no_more()
+        if asking is not None:  # it may be connecting
+            await asyncio.wait([asking])
         for connection in list(self._busy):
             connection.terminate()
         while self._idle:

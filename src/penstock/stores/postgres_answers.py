@@ -50,7 +50,8 @@ class PostgresBacking:
 
     def put(self, id_: int, key: bytes, answer: StoredAnswer) -> None:
         """Store behind, or not at all when the store is in trouble."""
-        self._changes.add(self._queries["insert"], _values(id_, key, answer), size_of(len(answer.body)))
+        values = key, _line(id_, answer), answer.body
+        self._changes.add(self._queries["insert"], values, size_of(len(answer.body)), together=_together)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete behind what this process stored, however long it takes."""
@@ -156,12 +157,41 @@ async def stored_answers(pool: Postgres, now: float) -> list[StoredModel]:
     return [StoredModel(*row) for row in await pool.fetch(load_queries("postgres/answers")["stats"], now)]
 
 
-def _values(id_: int, key: bytes, answer: StoredAnswer) -> tuple[Any, ...]:
-    return (
-        id_, key, answer.expires_at, len(answer.body), zlib.crc32(answer.body), answer.model, answer.tenant,
+class _Line(msgspec.Struct, gc=False):
+    """A row by the names of its columns, but for what is bytes."""
+
+    id: int
+    expires_at: float
+    size: int
+    checksum: int
+    model: str
+    tenant: str
+    tags: str
+    stored_at: float
+    attempt_id: str
+    deployment: str
+    input_miss: int
+    input_hit: int
+    cache_write: int
+    output: int
+    reasoning: int
+    estimated: int
+    entry: str
+
+
+def _line(id_: int, answer: StoredAnswer) -> _Line:
+    return _Line(
+        id_, answer.expires_at, len(answer.body), zlib.crc32(answer.body), answer.model, answer.tenant,
         _encode(answer.tags).decode(), answer.stored_at, answer.attempt_id, answer.deployment, *answer.usage,
-        1 if answer.estimated else 0, answer.entry, answer.body,
+        1 if answer.estimated else 0, answer.entry,
     )  # fmt: skip
+
+
+def _together(rows: Sequence[tuple[bytes, _Line, bytes]]) -> tuple[str, list[bytes], list[bytes]]:
+    """What one call is given of all; of what is stored under one key the last."""
+    last = {row[0]: row for row in rows}
+    keys, lines, bodies = zip(*last.values(), strict=True)
+    return _encode(lines).decode(), list(keys), list(bodies)
 
 
 def _read(row: Sequence[Any]) -> StoredAnswer | None:

@@ -6,9 +6,8 @@ at the next start); deletions wait, however long, because what was purged must n
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from penstock.errors import StoreError
@@ -24,10 +23,15 @@ MAX_DELETIONS: Final = 100_000
 _GROUP: Final = 256
 
 
+Together = Callable[[Sequence[Any]], tuple[Any, ...]]
+"""From the values of changes in a row to those of one statement that makes them all."""
+
+
 class _Change(NamedTuple):
     sql: str
     values: tuple[Any, ...]
     size: int
+    together: Together | None
 
 
 class PostgresChanges:
@@ -42,14 +46,17 @@ class PostgresChanges:
         self._asked: list[asyncio.Future[None]] = []
         self._turns = Turns(self._turn, "changes", interval_s)
 
-    def add(self, sql: str, values: tuple[Any, ...], size: int = 0) -> None:
-        """One statement to come; one that says its ``size`` in bytes may be given up."""
+    def add(self, sql: str, values: tuple[Any, ...], size: int = 0, together: Together | None = None) -> None:
+        """One change to come; one that says its ``size`` in bytes stores something, and may be given up.
+
+        What deletes something takes effect after what was to be stored before. ``together``: the statement makes many.
+        """
         if size and self._bytes + size > MAX_WAITING_BYTES:
             return
         if not size and len(self._waiting) >= MAX_DELETIONS:
             self._bytes -= self._waiting.popleft().size
         self._bytes += size
-        self._waiting.append(_Change(sql, values, size))
+        self._waiting.append(_Change(sql, values, size, together))
         self._turns.wake()
 
     async def flush(self) -> None:
@@ -89,8 +96,8 @@ class PostgresChanges:
             self._writing.append(self._waiting.popleft())
 
         async def work(connection: Connection) -> None:
-            for sql, same in groupby(self._writing, itemgetter(0)):
-                await connection.executemany(sql, [change.values for change in same])
+            for _, same in groupby(sorted(self._writing, key=_order), _order):
+                await _make(connection, list(same))
 
         try:
             await self._pool.write(work)
@@ -100,3 +107,18 @@ class PostgresChanges:
             raise
         self._bytes -= sum(change.size for change in self._writing)
         self._writing = []
+
+
+def _order(change: _Change) -> tuple[bool, str]:
+    """Deletions last: what they name was stored before. What one statement does is in a row, in the order it came."""
+    return not change.size, change.sql
+
+
+async def _make(connection: Connection, same: Sequence[_Change]) -> None:
+    """Changes by one statement."""
+    sql, _, _, together = same[0]
+    values = [change.values for change in same]
+    if together is None:
+        await connection.executemany(sql, values)
+    else:
+        await connection.execute(sql, *together(values))

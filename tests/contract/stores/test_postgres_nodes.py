@@ -47,6 +47,18 @@ async def stored(made: Node, *answers: StoredAnswer) -> None:
     made.stores.answers.resume()
 
 
+async def test_of_answers_under_one_key_the_last_counts(nodes: tuple[Node, Node]) -> None:
+    """However many are written together, each making another's row one to be deleted; text and bytes as they were."""
+    one, other = nodes
+    odd = replace(ANSWER, tenant='key_1/"\\u0000 \u00e9\U0001f600', tags=("a=\\", "b='{}'"), stored_at=0.1 + 0.2)
+    for number in range(300):
+        one.stores.answers.put(key(number % 100), replace(odd, body=bytes(range(256)) + b"%d" % number))
+    await one.stores.answers.withdraw()
+    for number in range(100):
+        wanted = replace(odd, body=bytes(range(256)) + b"%d" % (200 + number))
+        assert await other.stores.answers.get(key(number), NOW) == wanted
+
+
 async def test_an_answer_of_one_node_is_found_by_another(nodes: tuple[Node, Node]) -> None:
     """Every field of it; then it is in that one's memory, and the first may forget it."""
     one, other = nodes

@@ -1,10 +1,25 @@
--- What is stored later takes the place; the id tells whose it is, so that nobody deletes another's.
+-- What is stored later takes the place; the id tells whose it is, so that nobody deletes another's. All of a group is one
+-- call, what is text and numbers of it as JSON: a call for each takes us five times as long. No key comes twice in one.
 -- name: insert
 INSERT INTO answers (
     id, key, expires_at, size, checksum, model, tenant, tags, stored_at, attempt_id, deployment,
     input_miss, input_hit, cache_write, output, reasoning, estimated, entry, body
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+SELECT
+    id, key, expires_at, size, checksum, model, tenant, tags, stored_at, attempt_id, deployment,
+    input_miss, input_hit, cache_write, output, reasoning, estimated, entry, body
+FROM ROWS FROM (
+    json_to_recordset($1) AS (
+        id bigint, expires_at double precision, size bigint, checksum bigint, model text, tenant text, tags text,
+        stored_at double precision, attempt_id text, deployment text, input_miss bigint, input_hit bigint,
+        cache_write bigint, output bigint, reasoning bigint, estimated smallint, entry text
+    ),
+    unnest($2::bytea[]),
+    unnest($3::bytea[])
+) AS given (
+    id, expires_at, size, checksum, model, tenant, tags, stored_at, attempt_id, deployment, input_miss, input_hit,
+    cache_write, output, reasoning, estimated, entry, key, body
+)
 ON CONFLICT (key) DO UPDATE SET
     id = excluded.id,
     expires_at = excluded.expires_at,
