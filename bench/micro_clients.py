@@ -22,7 +22,7 @@ import uvloop
 
 from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.http import HttpTransport
 
 CONCURRENT: Final = 16

@@ -26,7 +26,7 @@ import uvloop
 from bench.micro_ledger import exchanges, opened
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import NO_USAGE
-from penstock.ports import Ledger
+from penstock.ports.ledger import Ledger
 
 RUNS = 3
 CONCURRENT = (1, 16, 64)

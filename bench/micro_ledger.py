@@ -19,7 +19,9 @@ from pathlib import Path
 from penstock.clock import SystemClock, TimeIds
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
-from penstock.ports import SpendQuery, StoredAnswer, Stores
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.ledger import SpendQuery
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_stores
 
 RUNS = 3

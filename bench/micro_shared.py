@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable
 import uvloop
 
 from penstock.core.budget import Place
-from penstock.ports import RateWant, Return, StoredAnswer, Want
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.lending import RateWant, Return, Want
 from penstock.stores.redis_answers import RedisAnswers
 from penstock.stores.redis_flights import RedisCrossing
 from penstock.stores.redis_rates import RedisRates

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
-from penstock.ports import PostedQuery, SpendQuery
+from penstock.ports.ledger import PostedQuery, SpendQuery
 from penstock.stores.months import begin_of
 from penstock.stores.open import open_stores
 from penstock.stores.postgres import connected

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from penstock.ports import Deadline, Timer
+from penstock.ports.clock import Deadline, Timer
 
 _CHANCE_BYTES: Final = 10
 _NAMES_PER_DRAW: Final = 256

@@ -47,20 +47,15 @@ from penstock.pipeline.stored import Storing
 from penstock.pipeline.teller import Teller, Tokenizer
 from penstock.pipeline.trace import Mark, Measured, Traced
 from penstock.pipeline.treasury import Treasury
-from penstock.ports import (
-    AnswerCache,
-    Centre,
-    Clock,
-    Collector,
-    FailPoint,
-    Ids,
-    Ledger,
-    Purge,
-    Rng,
-    Shared,
-    Stores,
-    Transport,
-)
+from penstock.ports.answers import AnswerCache, Purge
+from penstock.ports.centres import Centre
+from penstock.ports.clock import Clock, Ids, Rng
+from penstock.ports.faults import FailPoint
+from penstock.ports.ledger import Ledger
+from penstock.ports.providers import Transport
+from penstock.ports.shared import Shared
+from penstock.ports.stores import Stores
+from penstock.ports.telemetry import Collector
 from penstock.providers import balance
 from penstock.providers.ask import ask
 from penstock.providers.centre import CentreReader

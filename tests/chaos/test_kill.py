@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ports import FAIL_POINTS
+from penstock.ports.faults import FAIL_POINTS
 from tests.support.failpoints import KillAt
 from tests.support.kill_loop import Kill, kill_loop
 

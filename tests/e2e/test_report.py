@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.clock import SystemClock
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from tests.support.chromium import Chromium, chromium
 from tests.support.commands import Place, open_place
 from tests.support.ledger_rows import exchange_row

@@ -14,7 +14,7 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from penstock.wire.bots import BOTS
 from tests.support.commands import Place, open_place
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row

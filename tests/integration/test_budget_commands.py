@@ -7,7 +7,7 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.core.records import OPEN
 from penstock.core.usage import Usage
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from tests.support.commands import Place, Server
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row
 

@@ -11,7 +11,7 @@ from penstock.cli.demo_workload import Ask
 from penstock.clock import LoopClock
 from penstock.config.load import load
 from penstock.errors import BadAnswer, Unreachable
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.play import JSON, SSE, Pause, Play, Step, perform
 from penstock.providers.registry import KINDS, adapter
 

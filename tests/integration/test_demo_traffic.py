@@ -9,7 +9,8 @@ from penstock.cli.demo_traffic import DIALECT, Tally, Way, body_of, play
 from penstock.cli.demo_workload import Ask, load_languages, workload
 from penstock.clock import LoopClock, SystemRng
 from penstock.config.settings import DeploymentSettings
-from penstock.ports import SpendRow, UpstreamCall
+from penstock.ports.ledger import SpendRow
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.registry import adapter
 from penstock.providers.sim import Sim
 

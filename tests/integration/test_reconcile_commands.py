@@ -12,7 +12,7 @@ import pytest
 
 from penstock.core.records import LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from penstock.stores.lock import StoreLock
 from tests.support.commands import Place
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row

@@ -10,7 +10,7 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from penstock.report.figures import TOPS
 from penstock.stores.location import is_postgres
 from tests.support.commands import Place

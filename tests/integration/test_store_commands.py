@@ -11,7 +11,9 @@ import pytest
 from penstock.cli.main import run
 from penstock.clock import SystemClock
 from penstock.core.usage import Usage
-from penstock.ports import KeyRecord, StoredAnswer, Stores
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.keys import KeyRecord
+from penstock.ports.stores import Stores
 from tests.support.commands import Place, Server
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row
 

@@ -13,7 +13,7 @@ from penstock.config.settings import ProviderSettings
 from penstock.core.offer import AnswersPage, ChangedAnswer, Offer, Offered, PurgeNote, PurgesPage
 from penstock.core.usage import Usage
 from penstock.errors import ConfigError, ProviderRefused, Unreachable
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.centre_notes import MemoryNotes
 from tests.support.house import END_S, EPOCH

@@ -13,7 +13,8 @@ from penstock.clock import LoopClock
 from penstock.core.budget import Budget, Payer, Place
 from penstock.errors import BudgetExceeded, LeaseEnded, SharedUnavailable
 from penstock.pipeline.treasury import Cost
-from penstock.ports import Lent, Posted, PostedQuery, Return, Want
+from penstock.ports.ledger import Posted, PostedQuery
+from penstock.ports.lending import Lent, Return, Want
 from penstock.stores.memory_rooms import MemoryRooms
 from tests.support.house import EPOCH
 from tests.support.lending_nodes import Attempt, Node, Rows, Town

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from penstock.ports import FAIL_POINTS
+from penstock.ports.faults import FAIL_POINTS
 from tests.support.kill_loop import Kill, Report, kill_loop
 
 KILLS = 200

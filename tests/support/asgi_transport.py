@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.errors import Unreachable
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from tests.support.asgi_client import App, Asking, http_scope
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from penstock.cli.main import run
 from penstock.clock import SystemClock
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_stores
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from penstock.ports import FAIL_POINTS
+from penstock.ports.faults import FAIL_POINTS
 
 
 class KillAt:

@@ -32,7 +32,10 @@ from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, Shar
 from penstock.gateway.gateway import Gateway
 from penstock.pipeline.keyring import digest_key
 from penstock.pipeline.teller import Tokenizer
-from penstock.ports import Collector, Ledger, Posted, PostedQuery, Shared, Transport
+from penstock.ports.ledger import Ledger, Posted, PostedQuery
+from penstock.ports.providers import Transport
+from penstock.ports.shared import Shared
+from penstock.ports.telemetry import Collector
 from penstock.providers.registry import KINDS
 from penstock.providers.scripted import Scripted
 from penstock.server.app import DataPlane

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.core.budget import Payer
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import Posted
+from penstock.ports.ledger import Posted
 
 
 class LedgerModel:

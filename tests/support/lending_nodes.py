@@ -15,7 +15,10 @@ from penstock.core.budget import Budget, Payer, Place
 from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.errors import LeaseEnded
 from penstock.pipeline.treasury import Cost, Treasury
-from penstock.ports import Beat, Clock, Epoch, Lease, Lent, Posted, PostedQuery, Return, Want
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Epoch, Lease
+from penstock.ports.ledger import Posted, PostedQuery
+from penstock.ports.lending import Beat, Lent, Return, Want
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.memory_rooms import MemoryRooms
 

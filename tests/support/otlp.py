@@ -18,7 +18,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from penstock.errors import Unreachable
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 
 TRACES, METRICS = "/v1/traces", "/v1/metrics"
 _IDS = {"traceId": 32, "spanId": 16, "parentSpanId": 16}

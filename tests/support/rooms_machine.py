@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from penstock.core.budget import Place
 from penstock.errors import EpochLost, LeaseEnded
-from penstock.ports import Lent, Return, Rooms, Want
+from penstock.ports.lending import Lent, Return, Rooms, Want
 from penstock.stores.memory_rooms import MemoryRooms
 
 PLACES: Final = [Place("all|global", "", 0.0), Place("per-user|user", 'a|"é{}', 86400.5), Place("t", "x", 1.0)]

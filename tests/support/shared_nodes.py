@@ -8,7 +8,7 @@ from typing import Final
 
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.core.usage import Usage
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.stores.redis_answers import RedisAnswers
 from penstock.stores.redis_gaps import RedisGaps
 from penstock.stores.redis_link import RedisLink

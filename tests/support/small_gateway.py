@@ -24,7 +24,9 @@ from penstock.pipeline.gate import Gate
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.known import Known, restore_firsts
 from penstock.pipeline.treasury import Moved, Treasury
-from penstock.ports import Clock, Ids, StoredResult, Stores
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.results import StoredResult
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_stores
 from tests.support.kinds import KINDS
 

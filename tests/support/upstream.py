@@ -19,7 +19,7 @@ from typing import Self
 from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings
 from penstock.errors import UpstreamError
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.scripted import Asked, Scripted
 
 PATIENCE_S = 10.0

@@ -13,7 +13,10 @@ from typing import Final
 from penstock.core.budget import STEPS_S, Budget, Place
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import LeaseEnded, SharedUnavailable
-from penstock.ports import Clock, Leases, Posted, PostedQuery, Rooms, Want
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Leases
+from penstock.ports.ledger import Posted, PostedQuery
+from penstock.ports.lending import Rooms, Want
 
 SET: Final = "\0"
 """The value of an account that says: all others of this budget and window are set."""

@@ -19,7 +19,8 @@ from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.reconcile import Balance, BalanceChange, Charged, Charges, sum_in
 from penstock.core.windows import span_at
 from penstock.errors import BadAnswer, PenstockError
-from penstock.ports import Clock, Leader
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Leader
 
 log = logging.getLogger(__name__)
 

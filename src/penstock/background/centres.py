@@ -6,7 +6,7 @@ from typing import NamedTuple
 from penstock.background.sync import LOOK_S, Edge, Sync
 from penstock.background.ticker import Ticker
 from penstock.config.settings import ProviderSettings
-from penstock.ports import Centre
+from penstock.ports.centres import Centre
 
 
 class _Followed(NamedTuple):

@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from penstock.core.notice import Notice
 from penstock.errors import PenstockError
-from penstock.ports import Clock, DigestNotes
+from penstock.ports.clock import Clock
+from penstock.ports.notes import DigestNotes
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,10 @@ from penstock.core.bank import Bank, Claim
 from penstock.core.budget import Budget, Payer, Place
 from penstock.core.parts import Parts, Standing
 from penstock.errors import EpochLost, LeaseEnded, SharedUnavailable, StoreError
-from penstock.ports import LEASE_S, Clock, Epoch, Fence, Leases, Lent, Posted, PostedQuery, Return, Rooms, Want
+from penstock.ports.clock import Clock
+from penstock.ports.leases import LEASE_S, Epoch, Fence, Leases
+from penstock.ports.ledger import Posted, PostedQuery
+from penstock.ports.lending import Lent, Return, Rooms, Want
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from penstock.errors import SharedRefused, SharedUnavailable
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 log = logging.getLogger(__name__)
 

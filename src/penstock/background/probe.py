@@ -10,7 +10,7 @@ from typing import Protocol
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
 from penstock.errors import UpstreamError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 log = logging.getLogger(__name__)
 

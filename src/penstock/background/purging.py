@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Leader, Purge, SharedAnswers
+from penstock.ports.answers import Purge
+from penstock.ports.crossing import SharedAnswers
+from penstock.ports.leases import Leader
 
 MOST: Final = 1000
 """More than these that wait are said as one: everything."""

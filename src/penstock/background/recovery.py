@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
-from penstock.ports import Clock, Ledger
+from penstock.ports.clock import Clock
+from penstock.ports.ledger import Ledger
 
 CUT = "gateway_died"
 """The outcome of what was open when its process ended."""

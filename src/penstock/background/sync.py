@@ -14,7 +14,10 @@ import msgspec
 
 from penstock.core.offer import AnswersPage, ChangedAnswer, Offer, PurgeNote
 from penstock.errors import BadAnswer, PenstockError, ProviderRefused, StoreError, UpstreamError
-from penstock.ports import AnswerCache, Centre, CentreNotes, Clock, StoredAnswer
+from penstock.ports.answers import AnswerCache, StoredAnswer
+from penstock.ports.centres import Centre
+from penstock.ports.clock import Clock
+from penstock.ports.notes import CentreNotes
 
 LOOK_S: Final = 1.0
 """How often purges are asked for: one is in force a second and a round trip later."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from penstock.errors import PenstockError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 log = logging.getLogger(__name__)
 

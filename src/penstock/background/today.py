@@ -16,7 +16,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from penstock.core.windows import Span, span_at
-from penstock.ports import Billed, Clock, Leader, LedgerReader
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Leader
+from penstock.ports.ledger import Billed, LedgerReader
 
 LOOK_S: Final = 20.0
 LATE_S: Final = 900.0

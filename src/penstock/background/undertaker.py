@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from penstock.background.recovery import settle_all
-from penstock.ports import Clock, Leader, Leases, Ledger
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Leader, Leases
+from penstock.ports.ledger import Ledger
 
 LOOK_S: Final = 2.0
 DEAD_S: Final = 20.0

@@ -16,7 +16,7 @@ from penstock.clock import SystemClock
 from penstock.config.settings import Settings
 from penstock.config.units import is_loopback
 from penstock.errors import ConfigError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.chat import Chat, open_chat
 from penstock.server.relay import Relay
 from penstock.server.serve_relay import Beside, serve_relay

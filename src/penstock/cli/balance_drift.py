@@ -15,7 +15,7 @@ from penstock.config.settings import ProviderSettings, Settings
 from penstock.core.money import DECIMALS, format_amount, parse_decimal, to_nano
 from penstock.core.reconcile import Balance, BalanceChange, percent, sum_in
 from penstock.errors import UpstreamError
-from penstock.ports import AuditStore
+from penstock.ports.ledger import AuditStore
 from penstock.providers.registry import KINDS
 from penstock.stores.open import open_audit
 

@@ -19,7 +19,7 @@ from penstock.core.pricebook import PriceBook
 from penstock.core.reconcile import BillLine, Charges, Drift, converted, drifts, total_of
 from penstock.core.windows import Span, span_at
 from penstock.errors import PriceError, StoreError
-from penstock.ports import AuditStore
+from penstock.ports.ledger import AuditStore
 from penstock.stores.open import open_audit
 from penstock.stores.span import find_zone, parse_instant
 

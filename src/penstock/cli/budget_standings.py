@@ -8,7 +8,7 @@ from penstock.core.budget import Budget
 from penstock.core.budget_report import BudgetStanding, open_holds, standings
 from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.core.windows import Span
-from penstock.ports import LedgerReader, Posted, PostedQuery
+from penstock.ports.ledger import LedgerReader, Posted, PostedQuery
 from penstock.stores.open import open_budgets
 
 

@@ -24,7 +24,7 @@ from penstock.config.settings import Settings
 from penstock.core.budget import SCOPES, STEPS
 from penstock.core.budget_report import BudgetStanding, budget_rows
 from penstock.core.windows import WINDOWS
-from penstock.ports import BudgetRecord
+from penstock.ports.budgets import BudgetRecord
 from penstock.providers.registry import KINDS
 from penstock.stores.location import describe
 from penstock.stores.open import open_budgets, open_reader

@@ -29,7 +29,8 @@ from penstock.cli.output import format_option
 from penstock.clock import SystemClock, SystemRng
 from penstock.compose import World
 from penstock.observe.logs import configure_logs
-from penstock.ports import Clock, Transport, UpstreamCall
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport, UpstreamCall
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import adapter
 from penstock.providers.sim import Sim

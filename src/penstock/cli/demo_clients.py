@@ -11,7 +11,8 @@ from penstock.cli.demo_regions_report import CUT, REFUSED, Seen
 from penstock.cli.demo_traffic import DIALECT, events_of
 from penstock.cli.demo_workload import Ask
 from penstock.errors import PenstockError
-from penstock.ports import Adapter, Clock, Transport, UpstreamCall, UpstreamResponse
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Adapter, Transport, UpstreamCall, UpstreamResponse
 
 OK = 200
 

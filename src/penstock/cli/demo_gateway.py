@@ -18,7 +18,7 @@ from penstock.config.settings import DeploymentSettings, Settings
 from penstock.core.usage import Usage
 from penstock.gateway.gateway import Gateway
 from penstock.pipeline.accounts import Accounts
-from penstock.ports import SpendQuery, SpendRow
+from penstock.ports.ledger import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS
 from penstock.server.admin_api import admin_app
 from penstock.server.app import DataPlane

@@ -13,7 +13,7 @@ import click
 from penstock.clock import SystemClock, SystemRng
 from penstock.config.load import load
 from penstock.config.settings import Address, ProviderSettings
-from penstock.ports import Transport, UpstreamCall
+from penstock.ports.providers import Transport, UpstreamCall
 from penstock.providers.registry import KINDS
 from penstock.providers.sim import Sim
 from penstock.server.cycle import App

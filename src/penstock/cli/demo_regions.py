@@ -32,7 +32,8 @@ from penstock.compose import World
 from penstock.config.load import load
 from penstock.config.settings import Settings
 from penstock.pipeline.fleet import MemberState
-from penstock.ports import Clock, UpstreamCall
+from penstock.ports.clock import Clock
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.http import HttpTransport
 from penstock.providers.registry import KINDS, adapter
 

@@ -14,7 +14,8 @@ from penstock.cli.demo_report import Leg, quantile
 from penstock.cli.demo_workload import Ask
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import PenstockError
-from penstock.ports import Adapter, Clock, Transport, UpstreamCall, UpstreamResponse
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Adapter, Transport, UpstreamCall, UpstreamResponse
 from penstock.wire.sse import Event, SseParser
 
 DIALECT = "chat"

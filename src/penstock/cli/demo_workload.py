@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from penstock.ports import Rng
+from penstock.ports.clock import Rng
 
 T = TypeVar("T")
 

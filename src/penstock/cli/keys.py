@@ -22,7 +22,7 @@ from penstock.config.settings import Settings
 from penstock.config.units import parse_duration
 from penstock.errors import StoreError
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 from penstock.providers.registry import KINDS
 from penstock.stores.location import describe
 from penstock.stores.new_key import new_key

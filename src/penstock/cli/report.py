@@ -16,7 +16,7 @@ from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.core.budget import Budget
 from penstock.errors import StoreError
-from penstock.ports import OverviewQuery
+from penstock.ports.ledger import OverviewQuery
 from penstock.providers.registry import KINDS
 from penstock.report.figures import Figures, figures, groupings
 from penstock.report.page import render

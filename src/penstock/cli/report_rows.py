@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from penstock.cli.output import NONE
 from penstock.core.budget_report import budget_rows
 from penstock.core.money import DECIMALS
-from penstock.ports import Speed
+from penstock.ports.ledger import Speed
 from penstock.report.figures import Figures, Pace
 from penstock.stores.spend_report import Report, spend_report
 

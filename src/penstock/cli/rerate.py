@@ -18,7 +18,7 @@ from penstock.core.rerate import Entry, is_unpriced, rerated
 from penstock.core.usage import Usage
 from penstock.errors import PriceError
 from penstock.pipeline.accounts import Accounts
-from penstock.ports import AuditStore
+from penstock.ports.ledger import AuditStore
 from penstock.stores.open import open_audit, sole_use
 
 BATCH: Final = 1000

@@ -12,7 +12,7 @@ from penstock.cli.bad_input import BadInput
 from penstock.cli.options import config_option
 from penstock.clock import SystemClock
 from penstock.config.load import load_here
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.registry import KINDS
 from penstock.server.successor import READY_WITHIN_S, SERVING_WITHIN_S
 from penstock.stores.location import sqlite_path

@@ -18,7 +18,7 @@ from penstock.config.settings import Settings
 from penstock.core.money import DECIMALS
 from penstock.core.records import LedgerRow
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery, SpendRow
+from penstock.ports.ledger import SpendQuery, SpendRow
 from penstock.providers.registry import KINDS
 from penstock.stores.open import open_reader
 from penstock.stores.span import find_zone, parse_instant

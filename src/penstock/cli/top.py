@@ -21,7 +21,7 @@ from penstock.config.load import load_here
 from penstock.config.settings import Settings
 from penstock.config.units import parse_duration
 from penstock.core.fleet_report import FleetReport
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.registry import KINDS
 
 _LEAST_S: Final = 0.2

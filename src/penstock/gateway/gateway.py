@@ -46,7 +46,12 @@ from penstock.pipeline.known import Known, rates_of, restore_firsts, restore_rat
 from penstock.pipeline.passing import read_entry
 from penstock.pipeline.run import Pipeline
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import Centre, CentreNotes, Clock, Ids, Shared, StoredResult, Stores
+from penstock.ports.centres import Centre
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.notes import CentreNotes
+from penstock.ports.results import StoredResult
+from penstock.ports.shared import Shared
+from penstock.ports.stores import Stores
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,9 @@ from penstock.errors import StoreError
 from penstock.pipeline.lent_rates import LOOK_S as RATES_S
 from penstock.pipeline.lent_rates import LentRates
 from penstock.pipeline.rates import OwnRates
-from penstock.ports import Clock, Shared, Stores
+from penstock.ports.clock import Clock
+from penstock.ports.shared import Shared
+from penstock.ports.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)

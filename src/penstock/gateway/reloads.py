@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from penstock.ports import Signals
+from penstock.ports.leases import Signals
 
 CONFIG: Final = "config"
 """The topic."""

@@ -15,7 +15,7 @@ from penstock.pipeline.member import Member
 from penstock.pipeline.route import Balancers
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from penstock.errors import UpstreamError
 from penstock.observe.otlp import rejected
-from penstock.ports import Clock, Collector, Rng
+from penstock.ports.clock import Clock, Rng
+from penstock.ports.telemetry import Collector
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from penstock.observe.counts import OK, OTHER, Histogram, Labels, Outcomes
 from penstock.observe.courier import Courier
 from penstock.observe.genai import CALL_DURATION, CALL_TOKENS, FIRST_TOKEN, REQUEST_DURATION, Instrument
 from penstock.observe.otlp import Point, attributes, encode_metric, encode_point, metrics_body, unix_nano
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 MOST: Final = 2_500
 AT_ONCE: Final = 50

@@ -10,7 +10,8 @@ from penstock.observe.courier import Courier
 from penstock.observe.instruments import Instruments
 from penstock.observe.otlp import resource
 from penstock.observe.traces import Traces
-from penstock.ports import Clock, Collector, Rng
+from penstock.ports.clock import Clock, Rng
+from penstock.ports.telemetry import Collector
 
 TRACES_S: Final = 1.0
 METRICS_S: Final = 60.0

@@ -13,7 +13,9 @@ from penstock.pipeline.flight import Flight
 from penstock.pipeline.question import LEFT, Question
 from penstock.pipeline.relay import Relay
 from penstock.pipeline.stored import Storing
-from penstock.ports import AnswerCache, Clock, Crossing, StoredAnswer
+from penstock.ports.answers import AnswerCache, StoredAnswer
+from penstock.ports.clock import Clock
+from penstock.ports.crossing import Crossing
 from penstock.wire.sse import Event
 
 

@@ -17,7 +17,8 @@ from penstock.pipeline.hedge import Hedge
 from penstock.pipeline.passing import Passing
 from penstock.pipeline.teller import Teller
 from penstock.pipeline.walk import Guide, Walk
-from penstock.ports import Adapter, Clock, Rng, Transport
+from penstock.ports.clock import Clock, Rng
+from penstock.ports.providers import Adapter, Transport
 
 
 class Attempt:

@@ -36,7 +36,8 @@ from penstock.pipeline.seat import Seat
 from penstock.pipeline.settlement import HEDGE_LOST, Settlement
 from penstock.pipeline.stream import STREAMABLE, Batch, Stream, retold
 from penstock.pipeline.teller import Teller
-from penstock.ports import Adapter, Clock, Deadline, Transport, UpstreamResponse
+from penstock.ports.clock import Clock, Deadline
+from penstock.ports.providers import Adapter, Transport, UpstreamResponse
 from penstock.wire.answers import capacity_cut, is_void
 from penstock.wire.fold import Fold, fold_for
 from penstock.wire.requests import rewrite

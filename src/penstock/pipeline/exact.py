@@ -4,7 +4,8 @@ from penstock.errors import NoDeployment, PenstockError, ProviderRefused, Satura
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.sharing import SHAREABLE
 from penstock.pipeline.stored import Storing
-from penstock.ports import AnswerCache, Clock
+from penstock.ports.answers import AnswerCache
+from penstock.ports.clock import Clock
 
 
 class Exact:

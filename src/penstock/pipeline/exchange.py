@@ -22,7 +22,8 @@ from penstock.pipeline.hold import Hold
 from penstock.pipeline.seat import Seat
 from penstock.pipeline.standing import Standing
 from penstock.pipeline.stream import Stream
-from penstock.ports import Crossing, Following, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.crossing import Crossing, Following
 from penstock.wire.fold import Fold
 
 Found = StoredAnswer | Crossing | Following

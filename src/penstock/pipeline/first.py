@@ -3,7 +3,7 @@
 import asyncio
 from typing import Protocol
 
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 
 MAX_KEPT_BYTES = 8 * 1024 * 1024
 """A larger answer is not kept: its repeat is a new request."""

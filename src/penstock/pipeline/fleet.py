@@ -16,7 +16,7 @@ from penstock.core.load import Load
 from penstock.pipeline.line import Line
 from penstock.pipeline.member import Account, Member, Seekers, why_out
 from penstock.pipeline.seat import Seat
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 
 WATCH_S: Final = 0.25
 """How often calls that are overdue are looked for, and what is usual is worked out anew."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from penstock.core.usage import Usage
 from penstock.errors import ClientGone, Origin, PenstockError, Retry, UpstreamError
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.wire.sse import Event
 
 

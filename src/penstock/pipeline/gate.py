@@ -11,7 +11,7 @@ from penstock.config.settings import LimitSettings
 from penstock.core.latency import Smoothed
 from penstock.core.loop_limit import LoopLimit
 from penstock.pipeline.line import Line
-from penstock.ports import Clock, Timer
+from penstock.ports.clock import Clock, Timer
 
 LOOK_S: Final = 0.01
 """How often the loop is asked how late it is, while there is much to do."""

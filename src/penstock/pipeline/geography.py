@@ -14,7 +14,7 @@ from penstock.core.regions import WELL_FOR_S, MeasuredOrder, Networks, Recovery,
 from penstock.core.routing import Tier
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.fleet import Fleet
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 EXPLORE_S: Final = 10.0
 """How often a region whose latency is not known is asked first, where the quickest counts."""

@@ -11,7 +11,7 @@ from penstock.core.hedging import delay
 from penstock.core.retry import RetryBudget
 from penstock.pipeline.call import Call
 from penstock.pipeline.exchange import Reply
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 Another = Callable[[], Awaitable[Call | None]]
 """A call to another deployment, held for and ready to open; None = there can be none."""

@@ -14,7 +14,7 @@ from penstock.pipeline.flight import Flight, is_handed_on, shared
 from penstock.pipeline.sharing import SHAREABLE
 from penstock.pipeline.stored import Storing
 from penstock.pipeline.stream import Stream, retold
-from penstock.ports import Clock, Deadline
+from penstock.ports.clock import Clock, Deadline
 from penstock.wire.sse import Event
 
 Flights = dict[bytes, Flight]

@@ -10,7 +10,7 @@ from typing import Final
 from penstock.config.settings import StaticKey
 from penstock.errors import KeysUnavailable, UnknownKey
 from penstock.pipeline.exchange import ANONYMOUS, Principal
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,9 @@ from penstock.core.lent import LentPlaces, LentRate
 from penstock.errors import RateLimited, SharedUnavailable
 from penstock.pipeline.exchange import Exchange, Principal
 from penstock.pipeline.rates import BeforeWaiting, OwnRates, estimate, too_many, used, used_up
-from penstock.ports import LEASE_S, PART_S, Clock, RatePart, RateWant, SharedRates
+from penstock.ports.clock import Clock
+from penstock.ports.leases import LEASE_S
+from penstock.ports.lending import PART_S, RatePart, RateWant, SharedRates
 
 LOOK_S: Final = 0.5
 REFUSED_S: Final = 0.1

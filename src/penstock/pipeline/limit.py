@@ -9,7 +9,8 @@ from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.gate import Gate
 from penstock.pipeline.question import Question
 from penstock.pipeline.rates import Rates
-from penstock.ports import Clock, Ledger
+from penstock.ports.clock import Clock
+from penstock.ports.ledger import Ledger
 
 RETRY_AFTER_LEDGER_S = 5.0
 

@@ -12,7 +12,7 @@ from typing import Final
 from penstock.config.settings import LimitSettings
 from penstock.core.queueing import MARGIN, FairQueue, Patience, Waiter
 from penstock.errors import Saturated
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 PATIENCE: Final = 0.5
 """Of the time that what is waited for usually takes: a tenant that crowds, and would wait longer than that, had better

@@ -13,7 +13,8 @@ from penstock.errors import IdempotencyMismatch
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.first import First, FirstName, Firsts, end
 from penstock.pipeline.stream import told
-from penstock.ports import Clock, ResultStore, StoredResult
+from penstock.ports.clock import Clock
+from penstock.ports.results import ResultStore, StoredResult
 from penstock.wire.sse import Event, SseParser
 
 KEPT_S = 24 * 3600.0

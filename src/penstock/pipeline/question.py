@@ -16,7 +16,9 @@ from penstock.pipeline.exchange import Exchange, Found
 from penstock.pipeline.join import Flights
 from penstock.pipeline.sharing import SHAREABLE
 from penstock.pipeline.stored import Storing
-from penstock.ports import AnswerCache, Clock, SharedAnswers, StoredAnswer
+from penstock.ports.answers import AnswerCache, StoredAnswer
+from penstock.ports.clock import Clock
+from penstock.ports.crossing import SharedAnswers
 
 LEFT = "the client left before its answer"
 

@@ -8,7 +8,7 @@ from penstock.core.tokens import estimate_request
 from penstock.errors import RateLimited
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.standing import Standing, Standings
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 BeforeWaiting = Callable[[Exchange], None] | None
 """Called when it has to wait for others."""

@@ -18,7 +18,8 @@ from penstock.errors import BudgetExceeded, PenstockError, UnknownKey
 from penstock.pipeline.accounts import Accounts
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.rows import exchange_row
-from penstock.ports import Clock, Ledger
+from penstock.ports.clock import Clock
+from penstock.ports.ledger import Ledger
 from penstock.wire.sse import Event
 
 STRANGER_ROWS_PER_MINUTE: Final = 10

@@ -5,7 +5,9 @@ from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.flight import Flight, is_handed_on, shared
 from penstock.pipeline.stored import book, given
 from penstock.pipeline.stream import Batch, Stream
-from penstock.ports import Clock, CrossingEnd, Following, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.clock import Clock
+from penstock.ports.crossing import CrossingEnd, Following
 
 
 class Relay:

@@ -16,7 +16,7 @@ from penstock.errors import NoDeployment, NotCached
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.geography import Geography
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 
 Balancers = dict[tuple[str, str], Balancer]
 """Whose turn it is, by model and the name of its rule; outlives a reload."""

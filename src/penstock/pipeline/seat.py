@@ -11,7 +11,7 @@ from penstock.config.settings import DeploymentSettings
 from penstock.core.breaker import Blame, Breaker, blame, is_slow
 from penstock.errors import PenstockError, Reach, UpstreamError
 from penstock.pipeline.member import Member
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 
 
 class House(Protocol):

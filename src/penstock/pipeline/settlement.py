@@ -23,7 +23,8 @@ from penstock.pipeline.hold import Hold
 from penstock.pipeline.meter import Meter
 from penstock.pipeline.stream import STREAMABLE
 from penstock.pipeline.teller import Teller
-from penstock.ports import Adapter, Clock
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Adapter
 from penstock.wire.answers import upstream_id
 from penstock.wire.fold import Fold
 from penstock.wire.sse import Event

@@ -13,7 +13,8 @@ from penstock.core.records import ShareRow
 from penstock.pipeline.exchange import Exchange, Made, Reply
 from penstock.pipeline.sharing import Sharing
 from penstock.pipeline.stream import retold
-from penstock.ports import Clock, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.clock import Clock
 from penstock.wire.answers import verdict
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode

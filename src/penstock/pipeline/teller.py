@@ -23,7 +23,9 @@ from penstock.pipeline.hold import Hold
 from penstock.pipeline.rows import opening_row
 from penstock.pipeline.stream import STREAMABLE
 from penstock.pipeline.treasury import Cost, Treasury
-from penstock.ports import Clock, FailPoint, Ids, Ledger
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.faults import FailPoint
+from penstock.ports.ledger import Ledger
 
 SLICE_TOKENS: Final = 512
 """How much output a stream holds at a time where it can be stopped."""

@@ -13,7 +13,7 @@ from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.core.trace import Content, Trace, begin
 from penstock.errors import PenstockError
 from penstock.pipeline.exchange import STRANGER, Exchange, Reply
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.wire.answers import model_of, reasons
 from penstock.wire.tracecontext import parse_trace
 

@@ -24,7 +24,8 @@ from penstock.core.parts import Standing
 from penstock.core.places import Places
 from penstock.core.windows import FOREVER, Span
 from penstock.errors import BudgetExceeded
-from penstock.ports import Clock, Ledger, Posted, PostedQuery
+from penstock.ports.clock import Clock
+from penstock.ports.ledger import Ledger, Posted, PostedQuery
 
 log = logging.getLogger(__name__)
 

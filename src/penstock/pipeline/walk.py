@@ -26,7 +26,7 @@ from penstock.pipeline.call import Call, World
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.fleet import Fleet
 from penstock.pipeline.hedge import Hedge
-from penstock.ports import Clock, Deadline, Rng
+from penstock.ports.clock import Clock, Deadline, Rng
 
 _NO_SUCH_ENDPOINT: Final = frozenset({404, 405, 501})
 _encode = msgspec.json.encode

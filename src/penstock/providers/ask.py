@@ -2,7 +2,8 @@
 
 from penstock.config.settings import ProviderSettings
 from penstock.errors import ProviderTimeout
-from penstock.ports import Clock, Transport, UpstreamCall
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport, UpstreamCall
 from penstock.providers.openai import CONNECT_TIMEOUT_S
 from penstock.providers.refusals import MAX_BODY, refusal
 

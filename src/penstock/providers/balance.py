@@ -13,7 +13,8 @@ from penstock.config.settings import ProviderSettings
 from penstock.core.money import is_currency, parse_decimal, to_nano
 from penstock.core.reconcile import Balance
 from penstock.errors import BadAnswer
-from penstock.ports import Clock, Transport
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport
 from penstock.providers.ask import ask
 
 _OK: Final = 200

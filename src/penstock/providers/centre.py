@@ -8,7 +8,8 @@ import msgspec
 from penstock.config.settings import ProviderSettings
 from penstock.core.offer import MOST_BYTES, AnswersPage, Offer, PurgesPage
 from penstock.errors import BadAnswer
-from penstock.ports import Clock, Transport
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport
 from penstock.providers.ask import ask
 
 TIMEOUT_S: Final = 60.0

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from penstock.config.settings import BotSettings
 from penstock.core.notice import Notice
 from penstock.errors import BadAnswer, ProviderBusy, ProviderRefused, UpstreamError
-from penstock.ports import Clock, Transport
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport
 from penstock.providers.http import HttpTransport
 from penstock.providers.outside import Answer, Outsider
 from penstock.wire.bots import MANNERS, Fault, read, write

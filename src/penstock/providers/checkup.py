@@ -8,7 +8,7 @@ from typing import Any, Final
 from penstock.config.settings import ProviderSettings
 from penstock.core.findings import Finding, fail, ok, warn
 from penstock.errors import PenstockError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.dial import Route, dial, route_to, tls_context
 from penstock.providers.names import Names
 

@@ -7,7 +7,9 @@ from typing import Final
 
 from penstock.config.settings import TelemetrySettings
 from penstock.errors import Unreachable
-from penstock.ports import Clock, CollectorAnswer, Transport
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport
+from penstock.ports.telemetry import CollectorAnswer
 from penstock.providers.outside import Outsider
 from penstock.providers.refusals import retry_after_s
 

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from penstock.config.settings import Secret
 from penstock.errors import ProviderTimeout, Reach, Unreachable
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.names import Names
 
 _MAX_TUNNEL_HEAD: Final = 16 * 1024

@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 from penstock import __version__
 from penstock.config.settings import Secret
 from penstock.errors import Reach, Unreachable
-from penstock.ports import Clock, Timer, UpstreamCall, UpstreamResponse
+from penstock.ports.clock import Clock, Timer
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.dial import Route, dial, proxy_authorization, route_to, tls_context
 from penstock.providers.http1 import Connection, Response
 from penstock.providers.names import Names

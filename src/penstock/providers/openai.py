@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 from penstock.config.settings import DeploymentSettings, ProviderSettings
 from penstock.core.usage import NO_USAGE, Usage
 from penstock.errors import ProviderRefused, UpstreamError
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers import refusals
 from penstock.providers.usage import chat_usage, messages_usage
 from penstock.wire.requests import rewrite

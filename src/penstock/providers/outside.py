@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from penstock.config.settings import ProviderSettings
 from penstock.errors import ProviderTimeout, Unreachable
-from penstock.ports import Clock, Transport, UpstreamCall
+from penstock.ports.clock import Clock
+from penstock.ports.providers import Transport, UpstreamCall
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _NO_MORE: Final[Mapping[str, str]] = MappingProxyType({})

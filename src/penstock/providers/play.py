@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from penstock.errors import BadAnswer, UpstreamError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 JSON: Final = {"content-type": "application/json"}
 SSE: Final = {"content-type": "text/event-stream"}

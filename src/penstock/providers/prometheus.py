@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from penstock.errors import BadAnswer, ProviderBusy, ProviderRefused
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.providers.http import HttpTransport
 from penstock.providers.outside import Answer, Outsider
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from penstock.config.kinds import DefaultAlias, Kind
-from penstock.ports import Adapter
+from penstock.ports.providers import Adapter
 from penstock.providers.anthropic import Anthropic
 from penstock.providers.deepseek import DeepSeek
 from penstock.providers.openai import OpenAICompatible

@@ -19,7 +19,8 @@ import msgspec
 
 from penstock.core.usage import Usage
 from penstock.errors import BadAnswer, Reach, Unreachable, UpstreamError
-from penstock.ports import Clock, UpstreamCall, UpstreamResponse
+from penstock.ports.clock import Clock
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.answers import DONE, KEEP_ALIVE, Answer, dialect_of, error_body, events, sse, whole
 from penstock.providers.play import JSON, SILENCE, SSE, Pause, Play, Step, perform
 

@@ -14,7 +14,8 @@ import msgspec
 
 from penstock.config.settings import SimulationSettings
 from penstock.core.usage import Usage
-from penstock.ports import Clock, Rng, UpstreamCall, UpstreamResponse
+from penstock.ports.clock import Clock, Rng
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.answers import Answer, dialect_of, error_body, events, whole
 from penstock.providers.play import JSON, SSE, Pause, Play, Step, perform
 from penstock.providers.sim_answers import (

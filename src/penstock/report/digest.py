@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from penstock.core.budget_report import BudgetStanding
 from penstock.core.money import format_amount, round_half_even
 from penstock.core.notice import Notice, Part
-from penstock.ports import SpendQuery, SpendRow
+from penstock.ports.ledger import SpendQuery, SpendRow
 
 MOST_SHOWN: Final = 5
 NEAR: Final = 0.8

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from penstock.core.budget_report import BudgetStanding
 from penstock.core.days import Unit, names_between
 from penstock.core.waterfall import Step, waterfall
-from penstock.ports import Overview, OverviewQuery, Speed, SpendRow
+from penstock.ports.ledger import Overview, OverviewQuery, Speed, SpendRow
 
 TOPS: Final = ("model", "key", "team", "tag")
 """What has a list of its dearest."""

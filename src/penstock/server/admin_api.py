@@ -35,7 +35,9 @@ from penstock.errors import (
 )
 from penstock.observe.exposition import format_of
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import BudgetRecord, KeyRecord, SpendQuery
+from penstock.ports.budgets import BudgetRecord
+from penstock.ports.keys import KeyRecord
+from penstock.ports.ledger import SpendQuery
 from penstock.server.documents import check_parameters, document, read_document
 from penstock.server.fleet_api import FleetApi
 from penstock.server.gateway import Gateway

@@ -14,7 +14,7 @@ from penstock.core.money import format_amount
 from penstock.pipeline.exchange import Exchange, Reply
 from penstock.pipeline.run import Pipeline
 from penstock.pipeline.stream import Stream
-from penstock.ports import Clock, Timer
+from penstock.ports.clock import Clock, Timer
 from penstock.server.body import BodyReader
 from penstock.server.replies import error_event, render_error, told_kind
 

@@ -13,7 +13,8 @@ from penstock.errors import PenstockError
 from penstock.pipeline.exchange import Exchange
 from penstock.pipeline.keyring import KeyRing
 from penstock.pipeline.run import Pipeline
-from penstock.ports import Clock, Ids, Stores
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.stores import Stores
 from penstock.server.answering import CLOSE, JSON, Answering, Lines, Send, request_id_header, send_whole
 from penstock.server.body import BodyReader, Receive, Scope
 from penstock.server.callers import Callers

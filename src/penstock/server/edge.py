@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from penstock.ports import Clock, Timer
+from penstock.ports.clock import Clock, Timer
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from penstock.core.routing import Plan
 from penstock.observe.metrics import Metrics
 from penstock.pipeline.exchange import Exchange, Principal
 from penstock.pipeline.fleet import MemberState
-from penstock.ports import Billed, Clock, Ids, Stores
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.ledger import Billed
+from penstock.ports.stores import Stores
 
 
 class Doors(Protocol):

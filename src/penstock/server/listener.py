@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from penstock.config.settings import Address
 from penstock.errors import Draining
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.server.connection import Connection
 from penstock.server.cycle import App
 from penstock.server.edge import Bounds, Edge

@@ -11,7 +11,7 @@ from penstock.core.budget import Payer
 from penstock.errors import BudgetExceeded, PenstockError
 from penstock.pipeline.first import FirstName
 from penstock.pipeline.treasury import Cost, Moved
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.server import succession
 from penstock.server.listener import Listener
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
 from penstock.config.settings import Address
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.server.edge import Bounds
 from penstock.server.listener import Listener, bind
 

@@ -16,7 +16,7 @@ from penstock.config.refusals import refusals_at_start
 from penstock.config.settings import Address, Settings
 from penstock.errors import ConfigError
 from penstock.observe.aggregate import Aggregate
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.server.activation import Given
 from penstock.server.health import Phase
 from penstock.server.listener import Listener, bind

@@ -29,7 +29,7 @@ from penstock.core.budget import Payer
 from penstock.pipeline.first import FirstName, Firsts
 from penstock.pipeline.known import Known
 from penstock.pipeline.treasury import Cost, Moved, Treasury
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.server import gateway
 
 LANGUAGE: Final = 2

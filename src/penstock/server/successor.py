@@ -16,7 +16,8 @@ from penstock.errors import BudgetExceeded, Draining, PenstockError
 from penstock.pipeline.first import FirstName, Firsts
 from penstock.pipeline.known import Known
 from penstock.pipeline.treasury import Cost, Moved, MovedError
-from penstock.ports import Clock, StoredResult
+from penstock.ports.clock import Clock
+from penstock.ports.results import StoredResult
 from penstock.server import succession
 from penstock.server.listener import Listener
 

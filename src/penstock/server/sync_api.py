@@ -31,7 +31,9 @@ from penstock.errors import BadRequest, UnknownKey, WrongMethod
 from penstock.pipeline.admit import usable
 from penstock.pipeline.exchange import Principal
 from penstock.pipeline.keyring import KeyRing
-from penstock.ports import Changed, Clock, Purged, StoredAnswer, Stores
+from penstock.ports.answers import Changed, Purged, StoredAnswer
+from penstock.ports.clock import Clock
+from penstock.ports.stores import Stores
 from penstock.server.head import PREFIXES
 
 NAMES: Final = ("offer", "purges", "answers")

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 
 from penstock.config.settings import Address
 from penstock.errors import PenstockError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.server.listener import bind
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from penstock.errors import PenstockError
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.server.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
+from penstock.ports.answers import Changed, Purged, PurgesSince, StoredAnswer
 from penstock.stores.lru import LruIndex
 from penstock.stores.purges import KEPT_PURGES, purges_since, read_mark
 

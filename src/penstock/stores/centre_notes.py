@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from penstock.config.settings import Settings
-from penstock.ports import CentreNotes
+from penstock.ports.notes import CentreNotes
 from penstock.stores.location import MEMORY, is_postgres, sqlite_path
 
 MOST_BYTES: Final = 32 * 1024 * 1024

@@ -10,7 +10,8 @@ from penstock.config.settings import Settings
 from penstock.config.units import format_size
 from penstock.core.findings import Finding, fail, ok, warn
 from penstock.errors import StoreError
-from penstock.ports import Clock, Epoch, Rng
+from penstock.ports.clock import Clock, Rng
+from penstock.ports.leases import Epoch
 from penstock.stores.checkup_postgres import epoch_of, examine_postgres
 from penstock.stores.checkup_redis import examine_redis
 from penstock.stores.checkup_sqlite import examine_sqlite

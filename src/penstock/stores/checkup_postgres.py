@@ -7,7 +7,8 @@ from penstock.config.settings import Settings
 from penstock.config.units import format_size
 from penstock.core.findings import Finding, State, fail, ok, warn
 from penstock.errors import SchemaTooNew, SchemaTooOld, StoreError
-from penstock.ports import Clock, Epoch
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Epoch
 from penstock.stores.pepper import find_pepper, sign_of
 from penstock.stores.postgres import Postgres
 from penstock.stores.postgres_leases import PostgresLeases

@@ -6,7 +6,8 @@ from typing import Final
 
 from penstock.core.findings import Finding, fail, ok, warn
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock, Epoch
+from penstock.ports.clock import Clock
+from penstock.ports.leases import Epoch
 from penstock.stores.redis_link import RedisLink
 
 HEAD: Final = b"{penstock:money}:head"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from penstock.ports import BudgetRecord
+from penstock.ports.budgets import BudgetRecord
 
 
 class MemoryBudgets:

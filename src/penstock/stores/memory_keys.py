@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from penstock.errors import StoreError
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 
 
 class MemoryKeys:

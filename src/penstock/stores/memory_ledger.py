@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TypeVar
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow
-from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports.ledger import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.overview import overview, speeds, spend_queries, times
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.rows import tags_text

@@ -10,7 +10,8 @@ from typing import Final
 
 from penstock.core.budget import Place
 from penstock.errors import EpochLost, LeaseEnded
-from penstock.ports import LEASE_S, Beat, Lent, Return, Want
+from penstock.ports.leases import LEASE_S
+from penstock.ports.lending import Beat, Lent, Return, Want
 
 SPREAD: Final = 2
 """Of what is left nobody gets more than one part in so many for each lease, unless it needs it at once."""

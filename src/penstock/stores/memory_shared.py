@@ -10,7 +10,10 @@ from typing import Final, Literal
 
 from penstock.core.quota import MinuteWindow
 from penstock.errors import PenstockError, SharedUnavailable, Unreachable
-from penstock.ports import CrossingEnd, Purge, RatePart, RateWant, Shared, StoredAnswer
+from penstock.ports.answers import Purge, StoredAnswer
+from penstock.ports.crossing import CrossingEnd
+from penstock.ports.lending import RatePart, RateWant
+from penstock.ports.shared import Shared
 from penstock.stores.memory_rooms import MemoryRooms
 from penstock.wire.sse import Event
 

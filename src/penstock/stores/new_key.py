@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from penstock.errors import StoreError
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 
 PREFIX: Final = "psk-"
 

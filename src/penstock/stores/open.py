@@ -10,19 +10,14 @@ from typing import Final
 import msgspec
 
 from penstock.errors import ConfigError, PenstockError, StoreError
-from penstock.ports import (
-    AuditStore,
-    BudgetStore,
-    Clock,
-    DigestNotes,
-    Ids,
-    KeyStore,
-    LedgerReader,
-    Purge,
-    Rng,
-    Shared,
-    Stores,
-)
+from penstock.ports.answers import Purge
+from penstock.ports.budgets import BudgetStore
+from penstock.ports.clock import Clock, Ids, Rng
+from penstock.ports.keys import KeyStore
+from penstock.ports.ledger import AuditStore, LedgerReader
+from penstock.ports.notes import DigestNotes
+from penstock.ports.shared import Shared
+from penstock.ports.stores import Stores
 from penstock.stores import postgres_answers
 from penstock.stores.answers import Answers, NoBacking
 from penstock.stores.changes import Changes

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from penstock.core.records import ExchangeRow
 from penstock.errors import StoreError
-from penstock.ports import Overview, OverviewQuery, Speed, SpendQuery, SpendRow
+from penstock.ports.ledger import Overview, OverviewQuery, Speed, SpendQuery, SpendRow
 from penstock.stores.spend import check_query
 
 Grouped = tuple[Sequence[SpendRow], SpendRow]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from penstock.core.budget import SCOPES, key_values
 from penstock.errors import StoreError
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.rows import read_tags
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import Changed, Purge, Purged, PurgesSince, StoredAnswer
+from penstock.ports.answers import Changed, Purge, Purged, PurgesSince, StoredAnswer
 from penstock.stores.answers import OVERHEAD_BYTES, Answers, size_of
 from penstock.stores.postgres import PURGING, SPACE, Connection, Postgres
 from penstock.stores.postgres_changes import PostgresChanges

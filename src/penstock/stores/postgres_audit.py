@@ -10,7 +10,7 @@ from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.core.rerate import Entry
 from penstock.errors import StoreError
-from penstock.ports import Extent
+from penstock.ports.ledger import Extent
 from penstock.stores.months import Months
 from penstock.stores.postgres import SPACE, SUMMING, Connection, Postgres
 from penstock.stores.postgres_ledger_reader import book_currency

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import StoreError
-from penstock.ports import BudgetRecord
+from penstock.ports.budgets import BudgetRecord
 from penstock.stores.postgres import Connection, Postgres
 from penstock.stores.queries import load_queries
 

@@ -6,7 +6,7 @@ One consistent view each: what is summed up in it, and what is not, is all there
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.postgres import Connection, Postgres
 from penstock.stores.quarters import Parts, Run, bounds, joined, parted

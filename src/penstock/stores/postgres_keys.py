@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 from penstock.stores.memory_keys import name_taken
 from penstock.stores.postgres import KEYS, SPACE, Connection, Postgres
 from penstock.stores.queries import load_queries

@@ -7,7 +7,8 @@ opened under it is there, and nothing more will be. No clock is asked. Raises St
 from collections.abc import Sequence
 
 from penstock.core.records import AttemptRow, ExchangeRow
-from penstock.ports import Epoch, Lease, Posted, PostedQuery
+from penstock.ports.leases import Epoch, Lease
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.postgres import EPOCHS, SPACE, Connection, Postgres, lease_lock
 from penstock.stores.postgres_charges import DEAD, ONE, PostgresCharges, Wanted
 from penstock.stores.postgres_ledger_reader import PostgresLedgerReader

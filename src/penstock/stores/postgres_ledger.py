@@ -22,7 +22,7 @@ from typing import Final
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow, noted_at
 from penstock.errors import LeaseEnded, StoreError, StoreUnreachable
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.postgres import Connection, Postgres
 from penstock.stores.postgres_inserts import Inserts, Written, readable
 from penstock.stores.postgres_ledger_reader import PostgresLedgerReader

@@ -5,7 +5,7 @@ from typing import Any
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports.ledger import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.months import Months
 from penstock.stores.overview import overview, spend_queries
 from penstock.stores.postgres import Connection, Postgres

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.stores.postgres import Postgres
 from penstock.stores.postgres_changes import PostgresChanges
 from penstock.stores.queries import load_queries

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.errors import ConfigError, PenstockError
-from penstock.ports import Purge, Stores
+from penstock.ports.answers import Purge
+from penstock.ports.stores import Stores
 from penstock.stores.answers import Answers
 from penstock.stores.location import describe
 from penstock.stores.move_target import require_whole

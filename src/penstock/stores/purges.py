@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from penstock.errors import BadRequest
-from penstock.ports import Purged, PurgesSince
+from penstock.ports.answers import Purged, PurgesSince
 
 KEPT_PURGES: Final = 10_000
 """Who has not asked for that many purges has to begin anew."""

@@ -22,7 +22,9 @@ from typing import Final
 import msgspec
 
 from penstock.errors import PenstockError, SharedUnavailable
-from penstock.ports import Clock, Crossing, Following, Ids, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.clock import Clock, Ids
+from penstock.ports.crossing import Crossing, Following
 from penstock.stores.redis_flights import SLOW_S, STREAM_S, FlightKeys, RedisCrossing, RedisFollowing
 from penstock.stores.redis_gaps import LastEnd, RedisGaps
 from penstock.stores.redis_link import RedisLink, checked

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 from penstock.stores.redis_connection import RedisConnection, Reply, connect
 from penstock.stores.redis_node import CONNECT_S, FIRST_PAUSE_S, LONGEST_PAUSE_S
 from penstock.stores.redis_url import Address, RedisUrl

@@ -12,7 +12,9 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from penstock.errors import PenstockError, SharedUnavailable, Unreachable
-from penstock.ports import Clock, CrossingEnd, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.clock import Clock
+from penstock.ports.crossing import CrossingEnd
 from penstock.stores.redis_connection import Word
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_nodes import BEAT_S, RedisNodes

@@ -13,7 +13,7 @@ it could not tell) is a call more, never a wrong answer.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Final
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock, Rng
+from penstock.ports.clock import Clock, Rng
 from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_ears import Ears
 from penstock.stores.redis_node import DEADLINE_S, RedisNode

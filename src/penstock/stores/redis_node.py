@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock, Rng, Timer
+from penstock.ports.clock import Clock, Rng, Timer
 from penstock.stores.redis_connection import ConnectionLost, RedisConnection, Reply, ReplyError, Word, connect, fail
 from penstock.stores.redis_tls import explain
 from penstock.stores.redis_url import Address, RedisUrl

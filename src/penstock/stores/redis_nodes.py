@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.errors import SharedUnavailable
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.stores.redis_connection import Reply
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script

@@ -9,7 +9,8 @@ from itertools import chain
 from typing import Final
 
 from penstock.core.quota import WINDOW_S
-from penstock.ports import LEASE_S, PART_S, RatePart, RateWant
+from penstock.ports.leases import LEASE_S
+from penstock.ports.lending import PART_S, RatePart, RateWant
 from penstock.stores.redis_connection import Word
 from penstock.stores.redis_link import RedisLink, checked
 from penstock.stores.scripts import load_script

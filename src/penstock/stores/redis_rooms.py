@@ -25,7 +25,8 @@ import msgspec
 
 from penstock.core.budget import Place
 from penstock.errors import EpochLost, LeaseEnded
-from penstock.ports import LEASE_S, Beat, Lent, Return, Want
+from penstock.ports.leases import LEASE_S
+from penstock.ports.lending import Beat, Lent, Return, Want
 from penstock.stores.memory_rooms import LEASE_ENDED, SPREAD
 from penstock.stores.redis_connection import Reply, ReplyError, Word
 from penstock.stores.redis_link import RedisLink, checked

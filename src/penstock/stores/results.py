@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.stores.lru import LruIndex
 
 MAX_BYTES: Final = 16 << 20

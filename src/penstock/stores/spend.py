@@ -12,7 +12,7 @@ from typing import Final
 
 from penstock.core.days import name_of
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery, SpendRow
+from penstock.ports.ledger import SpendQuery, SpendRow
 from penstock.stores.rows import read_tags
 from penstock.stores.span import find_zone
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from penstock.core.money import DECIMALS, format_amount, round_half_even
-from penstock.ports import SpendRow
+from penstock.ports.ledger import SpendRow
 
 Report = dict[str, object]
 

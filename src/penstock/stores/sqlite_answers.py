@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import Changed, Purged, PurgesSince, StoredAnswer
+from penstock.ports.answers import Changed, Purged, PurgesSince, StoredAnswer
 from penstock.stores.answers import Answers, Entry, size_of
 from penstock.stores.changes import Changes
 from penstock.stores.purges import KEPT_PURGES, mark, purges_since, read_mark

@@ -12,7 +12,7 @@ from penstock.core.reconcile import Balance, Charges
 from penstock.core.records import AttemptRow, ExchangeRow
 from penstock.core.rerate import Entry
 from penstock.errors import StoreError
-from penstock.ports import Extent
+from penstock.ports.ledger import Extent
 from penstock.stores.queries import load_queries
 from penstock.stores.rows import read_attempt, read_exchange, read_share, share_values
 from penstock.stores.sqlite_ledger_reader import APART_S

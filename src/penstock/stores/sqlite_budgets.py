@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from penstock.errors import StoreError
-from penstock.ports import BudgetRecord
+from penstock.ports.budgets import BudgetRecord
 from penstock.stores.queries import load_queries
 from penstock.stores.sqlite_reader import SqliteReader
 from penstock.stores.sqlite_writer import SqliteWriter

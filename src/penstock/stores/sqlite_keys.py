@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 from penstock.stores.memory_keys import name_taken
 from penstock.stores.queries import load_queries
 from penstock.stores.sqlite_reader import SqliteReader

@@ -18,7 +18,7 @@ from typing import Final
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow, ShareRow, noted_at
 from penstock.errors import StoreError
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.sqlite import savepoint, transaction
 from penstock.stores.sqlite_inserts import Inserts
 from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader

@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
+from penstock.ports.ledger import Billed, Overview, OverviewQuery, Posted, PostedQuery, SpendQuery, SpendRow
 from penstock.stores.overview import overview, speeds, spend_queries
 from penstock.stores.posted import by_value, check_scopes
 from penstock.stores.queries import load_queries

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.stores.changes import Changes
 from penstock.stores.queries import load_queries
 from penstock.stores.results import MemoryResults, size_of

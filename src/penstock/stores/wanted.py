@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.core.records import LedgerRow
-from penstock.ports import Clock
+from penstock.ports.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

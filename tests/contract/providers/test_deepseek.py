@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock.config.settings import DeploymentSettings, ProviderSettings
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.registry import KINDS, adapter
 
 

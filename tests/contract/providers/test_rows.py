@@ -11,7 +11,7 @@ from penstock.config.kinds import DIALECTS
 from penstock.config.prices import load_book
 from penstock.config.settings import DeploymentSettings, ProviderSettings, Secret
 from penstock.errors import ProviderRefused
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.registry import KINDS, adapter
 
 KEY = "sk-a-key-of-ours"

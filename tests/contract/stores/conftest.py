@@ -7,7 +7,7 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
-from penstock.ports import Stores
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_stores
 from tests.support.postgres_server import database_of
 

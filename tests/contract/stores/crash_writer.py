@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from penstock.clock import SystemClock
-from penstock.ports import Ledger
+from penstock.ports.ledger import Ledger
 from penstock.stores.open import open_stores
 from tests.support.ledger_rows import opened_rows, rows_of
 

@@ -1,23 +1,31 @@
-"""Nodes on one PostgreSQL: stores that are opened beside each other, each with a directory of its own."""
+"""Nodes on one PostgreSQL: stores that are opened beside each other, each with a directory of its own.
+
+An older version runs this too (``old_node.py``): it imports nothing that such a one has elsewhere.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from penstock.clock import SystemClock
 from penstock.core.records import LedgerRow
-from penstock.ports import Leases, SpendQuery, Stores
 from penstock.stores.open import open_stores
 from penstock.stores.postgres_ledger import PostgresLedger
 
-EVERYTHING = SpendQuery("model", 0, 1e12, "UTC")
+if TYPE_CHECKING:
+    from penstock.ports.leases import Leases
+    from penstock.ports.ledger import SpendQuery
+    from penstock.ports.stores import Stores
+
+EVERYTHING = cast("SpendQuery", SimpleNamespace(by="model", since=0, until=1e12, timezone="UTC"))
 
 
 class Node:
     """One of them. ``lost`` gets what it gives up."""
 
-    def __init__(self, stores: Stores, lost: list[tuple[Sequence[LedgerRow], str]]) -> None:
+    def __init__(self, stores: "Stores", lost: list[tuple[Sequence[LedgerRow], str]]) -> None:
         assert isinstance(stores.ledger, PostgresLedger)
         assert stores.leases is not None
         self.stores = stores

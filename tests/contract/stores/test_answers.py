@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from penstock.clock import SystemClock
 from penstock.core.usage import Usage
-from penstock.ports import StoredAnswer, Stores
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.stores import Stores
 from penstock.stores.answers import size_of
 from tests.contract.stores.conftest import MAX_ANSWER_BYTES, Reopen
 

@@ -11,7 +11,8 @@ from penstock.core.records import OPEN, LedgerRow
 from penstock.core.rerate import Entry
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import AuditStore, Extent, PostedQuery, Stores
+from penstock.ports.ledger import AuditStore, Extent, PostedQuery
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_audit, sole_use
 from tests.contract.stores.conftest import opened
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row

@@ -9,7 +9,8 @@ from penstock.clock import LoopClock
 from penstock.core.reconcile import Charges
 from penstock.core.records import OPEN
 from penstock.core.usage import Usage
-from penstock.ports import Billed, Stores
+from penstock.ports.ledger import Billed
+from penstock.ports.stores import Stores
 from tests.contract.stores.conftest import POSTGRES, opened
 from tests.support.ledger_rows import AT, attempt_row, exchange_row
 

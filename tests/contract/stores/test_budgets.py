@@ -3,7 +3,8 @@
 import pytest
 
 from penstock.errors import StoreError
-from penstock.ports import BudgetRecord, Stores
+from penstock.ports.budgets import BudgetRecord
+from penstock.ports.stores import Stores
 from penstock.stores.open import open_budgets
 from tests.contract.stores.conftest import Reopen
 

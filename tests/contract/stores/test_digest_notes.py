@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ports import DigestNotes
+from penstock.ports.notes import DigestNotes
 from penstock.stores.open import open_digest_notes
 from tests.contract.stores.conftest import POSTGRES
 from tests.support.postgres_server import database_of

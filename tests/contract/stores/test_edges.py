@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from penstock.core.usage import Usage
 from penstock.errors import BadRequest
-from penstock.ports import Changed, StoredAnswer, Stores
+from penstock.ports.answers import Changed, StoredAnswer
+from penstock.ports.stores import Stores
 from penstock.stores.purges import KEPT_PURGES, mark, read_mark
 from tests.contract.stores.conftest import Reopen
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from penstock.errors import StoreError
-from penstock.ports import KeyRecord, Stores
+from penstock.ports.keys import KeyRecord
+from penstock.ports.stores import Stores
 from tests.contract.stores.conftest import Reopen
 
 FULL = KeyRecord(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from penstock.errors import LeaseEnded
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from tests.contract.stores.postgres_nodes import node
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, opened_rows, rows_of, share_row
 from tests.support.postgres_server import database_of

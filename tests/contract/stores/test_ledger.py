@@ -5,7 +5,8 @@ import pytest
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery, Stores
+from penstock.ports.ledger import SpendQuery
+from penstock.ports.stores import Stores
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, rows_of, share_row
 
 FULL_EXCHANGE = ExchangeRow(

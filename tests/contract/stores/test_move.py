@@ -15,7 +15,11 @@ from penstock.clock import TimeIds
 from penstock.core.records import OPEN, LedgerRow
 from penstock.core.usage import Usage
 from penstock.errors import ConfigError, StoreError
-from penstock.ports import BudgetRecord, KeyRecord, StoredAnswer, StoredResult, Stores
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.budgets import BudgetRecord
+from penstock.ports.keys import KeyRecord
+from penstock.ports.results import StoredResult
+from penstock.ports.stores import Stores
 from penstock.stores import move_source
 from penstock.stores.move import Moved, move
 from penstock.stores.move_parts import PARTS

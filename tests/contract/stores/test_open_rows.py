@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import PostedQuery, SpendQuery, Stores
+from penstock.ports.ledger import PostedQuery, SpendQuery
+from penstock.ports.stores import Stores
 from tests.contract.stores.conftest import POSTGRES, Reopen, opened
 from tests.support.ledger_model import LedgerModel
 from tests.support.ledger_rows import AT, attempt_row, exchange_row, share_row

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from penstock.core.records import OPEN, ExchangeRow
 from penstock.errors import StoreError
-from penstock.ports import OverviewQuery, Speed, SpendQuery, Stores
+from penstock.ports.ledger import OverviewQuery, Speed, SpendQuery
+from penstock.ports.stores import Stores
 from penstock.stores.memory_ledger import MemoryLedger
 from penstock.stores.spend import GROUPINGS
 from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader

@@ -16,7 +16,8 @@ from penstock.core.records import OPEN, LedgerRow
 from penstock.core.usage import Usage
 from penstock.core.windows import WINDOWS, span_at
 from penstock.errors import StoreError
-from penstock.ports import Posted, PostedQuery, Stores
+from penstock.ports.ledger import Posted, PostedQuery
+from penstock.ports.stores import Stores
 from penstock.stores.sqlite_ledger_reader import SqliteLedgerReader
 from penstock.stores.sqlite_reader import SqliteReader
 from tests.contract.stores.conftest import POSTGRES, opened

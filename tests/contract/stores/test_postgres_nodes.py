@@ -9,7 +9,10 @@ from msgspec.structs import replace
 
 from penstock.clock import SystemClock
 from penstock.core.usage import Usage
-from penstock.ports import BudgetRecord, KeyRecord, StoredAnswer, StoredResult
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.budgets import BudgetRecord
+from penstock.ports.keys import KeyRecord
+from penstock.ports.results import StoredResult
 from penstock.stores.postgres import Postgres
 from penstock.stores.postgres_partitions import Partitions
 from penstock.stores.postgres_session import EVERYTHING

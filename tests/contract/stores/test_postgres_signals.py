@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.ports import Purge
+from penstock.ports.answers import Purge
 from tests.contract.stores.postgres_nodes import Node, node
 from tests.support.postgres_server import database_of
 

@@ -13,7 +13,7 @@ from penstock.core.budget import SCOPES
 from penstock.core.records import OPEN, LedgerRow
 from penstock.core.rerate import Entry
 from penstock.core.usage import Usage
-from penstock.ports import PostedQuery, SpendQuery
+from penstock.ports.ledger import PostedQuery, SpendQuery
 from penstock.stores.months import begin_of, month_at
 from penstock.stores.open import open_audit
 from penstock.stores.postgres import REPORT_S, Postgres

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from penstock.ports import StoredResult, Stores
+from penstock.ports.results import StoredResult
+from penstock.ports.stores import Stores
 from penstock.stores.results import MAX_BYTES, OVERHEAD_BYTES
 from tests.contract.stores.conftest import Reopen
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from penstock.core.records import AttemptRow, ExchangeRow, LedgerRow, ShareRow
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import SpendQuery, SpendRow, Stores
+from penstock.ports.ledger import SpendQuery, SpendRow
+from penstock.ports.stores import Stores
 from penstock.stores.spend import GROUPINGS, QUARTER_S
 from tests.contract.stores.conftest import POSTGRES, opened
 from tests.support.ledger_rows import attempt_row, exchange_row, share_row

@@ -16,7 +16,7 @@ import pytest
 
 from penstock.core.records import LedgerRow
 from penstock.errors import StoreError
-from penstock.ports import PostedQuery, SpendQuery
+from penstock.ports.ledger import PostedQuery, SpendQuery
 from penstock.stores.changes import Changes
 from penstock.stores.sqlite import connect, prepare
 from penstock.stores.sqlite_ledger import SqliteLedger

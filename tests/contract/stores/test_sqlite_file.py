@@ -12,7 +12,7 @@ import pytest
 
 from penstock.clock import SystemClock
 from penstock.errors import ConfigError, StoreError
-from penstock.ports import Posted, PostedQuery, SpendQuery
+from penstock.ports.ledger import Posted, PostedQuery, SpendQuery
 from penstock.stores.open import open_keys, open_reader, open_stores
 from penstock.stores.queries import load_migrations
 from penstock.stores.sqlite import APPLICATION_ID, connect, prepare

@@ -10,7 +10,9 @@ import pytest
 
 from penstock.clock import LoopClock
 from penstock.core.usage import Usage
-from penstock.ports import AnswerCache, RatePart, RateWant, Shared, StoredAnswer
+from penstock.ports.answers import AnswerCache, StoredAnswer
+from penstock.ports.lending import RatePart, RateWant
+from penstock.ports.shared import Shared
 from penstock.providers.play import Pause
 from penstock.providers.scripted import ANSWERED, Scripted
 from penstock.stores.memory_shared import (

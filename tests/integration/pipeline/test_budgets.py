@@ -10,7 +10,7 @@ from penstock.core.budget import Payer
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow
 from penstock.core.usage import Usage
 from penstock.pipeline.exchange import Exchange
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.asgi_client import Asking
 from tests.support.house import BASE, END_S, House, KeptLedger, chat, message, open_house, settings_of

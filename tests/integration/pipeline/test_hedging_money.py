@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import StoreError
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.scripted import Scripted
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.house import END_S, House, KeptLedger, chat, open_house, settings_of

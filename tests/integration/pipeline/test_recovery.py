@@ -8,7 +8,7 @@ from penstock.background.recovery import CUT, recover
 from penstock.clock import LoopClock
 from penstock.core.records import OPEN, AttemptRow, ExchangeRow, LedgerRow
 from penstock.core.usage import Usage
-from penstock.ports import Posted, PostedQuery
+from penstock.ports.ledger import Posted, PostedQuery
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.house import EPOCH
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.core.usage import NO_USAGE, Usage
-from penstock.ports import SpendQuery
+from penstock.ports.ledger import SpendQuery
 from penstock.providers.play import Play
 from tests.support.house import BASE, END_S, EPOCH, PRICES, URLS, House, chat, message, open_house
 

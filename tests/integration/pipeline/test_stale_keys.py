@@ -11,7 +11,7 @@ import pytest
 from penstock.background.ticker import Ticker
 from penstock.errors import StoreUnreachable
 from penstock.gateway.gateway import REFRESH_KEYS_S
-from penstock.ports import KeyRecord, KeyStore
+from penstock.ports.keys import KeyRecord, KeyStore
 from penstock.server.gauges import watch
 from tests.support.house import END_S, House, chat, open_house
 from tests.support.metrics_text import samples

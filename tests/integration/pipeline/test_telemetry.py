@@ -10,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from penstock.observe.exposition import Format
 from penstock.pipeline.trace import Mark, Measured, Traced
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 from tests.support.house import House, chat, message, open_house
 from tests.support.otlp import KeptCollector, Told, traceparent, values
 

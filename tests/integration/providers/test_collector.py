@@ -9,7 +9,7 @@ import pytest
 from penstock.clock import SystemClock
 from penstock.config.settings import Secret, TelemetrySettings
 from penstock.errors import UpstreamError
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 from penstock.providers.collector import TIMEOUT_S, HttpCollector
 from penstock.providers.http import HttpTransport
 from tests.support.raw_server import Flood, Hold, Read, Reset, Step, raw_server, whole

@@ -21,7 +21,7 @@ from penstock import __version__
 from penstock.clock import SystemClock
 from penstock.config.settings import ProviderSettings, Secret
 from penstock.errors import BadAnswer, ProviderTimeout, Reach, Unreachable, UpstreamError
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.http import HttpTransport
 from tests.support.raw_server import LAST_CHUNK, Flood, Hold, Read, Reset, Step, Wait, chunk, head, raw_server, whole
 

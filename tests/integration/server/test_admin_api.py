@@ -14,7 +14,7 @@ from penstock.config.settings import Address, Settings
 from penstock.core.usage import Usage
 from penstock.errors import ConfigError
 from penstock.pipeline.keyring import digest_key
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.server.admin_api import admin_app
 from penstock.server.health import Phase
 from tests.support.configs import loaded

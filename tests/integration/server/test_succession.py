@@ -17,7 +17,7 @@ from penstock.errors import BudgetExceeded, Draining, PenstockError, StoreError
 from penstock.pipeline.first import First
 from penstock.pipeline.known import Elsewhere
 from penstock.pipeline.treasury import Cost, MovedError
-from penstock.ports import StoredResult
+from penstock.ports.results import StoredResult
 from penstock.server.listener import bind
 from penstock.server.planes import Planes
 from penstock.server.predecessor import Predecessor

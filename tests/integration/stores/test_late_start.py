@@ -9,7 +9,7 @@ import pytest
 from penstock.background.patience import patiently
 from penstock.clock import SystemClock, SystemRng, TimeIds
 from penstock.errors import SharedRefused
-from penstock.ports import Shared
+from penstock.ports.shared import Shared
 from penstock.stores.open import open_shared
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.redis_server import LOOPBACK, RedisServer, redis_server

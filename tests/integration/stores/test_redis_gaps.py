@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from penstock.clock import SystemClock
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.stores.redis_flights import RedisCrossing
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.shared_nodes import Node, an_answer, node_at

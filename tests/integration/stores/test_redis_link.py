@@ -15,7 +15,7 @@ import uvloop
 from penstock.clock import SystemClock, SystemRng
 from penstock.core.budget import Place
 from penstock.errors import EpochLost, SharedUnavailable, StoreError
-from penstock.ports import Want
+from penstock.ports.lending import Want
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_rooms import RedisRooms
 from penstock.stores.redis_slots import slot_of

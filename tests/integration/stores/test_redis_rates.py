@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from penstock.clock import SystemClock, SystemRng
-from penstock.ports import RateWant
+from penstock.ports.lending import RateWant
 from penstock.stores.redis_link import RedisLink
 from penstock.stores.redis_rates import COUNTED_S, RedisRates
 from penstock.stores.redis_url import read_redis_url

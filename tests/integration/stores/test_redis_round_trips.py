@@ -13,7 +13,9 @@ from penstock.clock import SystemClock, SystemRng
 from penstock.compose import World, _gateway
 from penstock.gateway.gateway import Gateway
 from penstock.observe.metrics import Metrics
-from penstock.ports import RateWant, Shared, StoredAnswer
+from penstock.ports.answers import StoredAnswer
+from penstock.ports.lending import RateWant
+from penstock.ports.shared import Shared
 from penstock.providers.scripted import Scripted
 from penstock.server.replies import row_of
 from penstock.stores.open import open_stores

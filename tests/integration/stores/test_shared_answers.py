@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from penstock.errors import BudgetExceeded, ClientGone, PenstockError, ProviderBusy, Unreachable
-from penstock.ports import StoredAnswer
+from penstock.ports.answers import StoredAnswer
 from penstock.stores.redis_flights import RedisCrossing, RedisFollowing
 from penstock.wire.sse import Event
 from tests.support.redis_server import RedisCluster, RedisServer, redis_cluster, redis_server

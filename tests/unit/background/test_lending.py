@@ -10,7 +10,7 @@ from penstock.clock import LoopClock
 from penstock.core.bank import Claim
 from penstock.core.budget import Budget, Payer
 from penstock.pipeline.treasury import Cost
-from penstock.ports import Lent, Want
+from penstock.ports.lending import Lent, Want
 from tests.support.lending_nodes import FarRooms, Town
 
 pytestmark = pytest.mark.looptime

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from penstock.background.purging import MOST, Purging
 from penstock.errors import SharedUnavailable
-from penstock.ports import Purge
+from penstock.ports.answers import Purge
 from penstock.stores.memory_shared import MemoryAnswers
 
 

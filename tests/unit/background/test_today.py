@@ -15,7 +15,7 @@ from penstock.clock import LoopClock
 from penstock.core.records import OPEN
 from penstock.core.usage import Usage
 from penstock.errors import StoreError
-from penstock.ports import Billed
+from penstock.ports.ledger import Billed
 from penstock.stores.memory_ledger import MemoryLedger
 from tests.support.house import in_virtual_time
 from tests.support.ledger_rows import attempt_row, exchange_row

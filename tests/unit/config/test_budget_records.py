@@ -10,7 +10,7 @@ import pytest
 from penstock.config.budget_records import budgets_in_force, changed_fields
 from penstock.config.settings import Settings
 from penstock.errors import ConfigError
-from penstock.ports import BudgetRecord
+from penstock.ports.budgets import BudgetRecord
 from tests.support.configs import loaded
 
 FILE = """

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from penstock.core.budget import Budget, Payer, key_values
-from penstock.ports import Posted
+from penstock.ports.ledger import Posted
 from penstock.stores.posted import by_value
 
 

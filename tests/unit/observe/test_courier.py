@@ -6,7 +6,7 @@ import pytest
 
 from penstock.clock import LoopClock, SystemRng
 from penstock.observe.courier import MOST_ASKED_S, MOST_BACKOFF_S, Courier, Fate
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 from tests.support.ledger_rows import AT
 from tests.support.otlp import TRACES, KeptCollector
 

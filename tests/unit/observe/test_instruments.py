@@ -9,7 +9,7 @@ from penstock.core.usage import Usage
 from penstock.observe.courier import Courier
 from penstock.observe.instruments import MOST, Instruments
 from penstock.observe.otlp import resource
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 from tests.support.house import settings_of
 from tests.support.ledger_rows import AT, attempt_row, exchange_row
 from tests.support.otlp import METRICS, KeptCollector

@@ -7,7 +7,7 @@ from penstock.core.trace import Content, TraceContext, begin
 from penstock.observe.courier import MOST_BACKOFF_S, Courier
 from penstock.observe.otlp import resource
 from penstock.observe.traces import BATCH, MOST_BYTES, MOST_WAITING, Traces
-from penstock.ports import CollectorAnswer
+from penstock.ports.telemetry import CollectorAnswer
 from tests.support.ledger_rows import AT, attempt_row, exchange_row
 from tests.support.otlp import TRACES, KeptCollector
 

@@ -9,7 +9,7 @@ import pytest
 from penstock.config.settings import StaticKey
 from penstock.errors import KeysUnavailable, UnknownKey
 from penstock.pipeline.keyring import KeyRing, digest_key
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 
 PEPPER = b"a-pepper-of-at-least-thirty-two-bytes"
 STATIC = StaticKey("dev", sha256(b"of-the-config").hexdigest(), "", (), None, None, None)

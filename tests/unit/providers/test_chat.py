@@ -9,7 +9,7 @@ from penstock.clock import LoopClock
 from penstock.config.settings import BotSettings, Secret
 from penstock.core.notice import Notice, Part
 from penstock.errors import BadAnswer, ProviderBusy, ProviderRefused, Unreachable, UpstreamError
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.chat import MAX_WAITING, PATIENCE_S, SAME_NEWS_S, Chat
 
 pytestmark = pytest.mark.looptime

@@ -10,7 +10,7 @@ import pytest
 
 from penstock.clock import LoopClock
 from penstock.errors import ProviderTimeout
-from penstock.ports import UpstreamCall, UpstreamResponse
+from penstock.ports.providers import UpstreamCall, UpstreamResponse
 from penstock.providers.outside import Outsider
 from penstock.providers.prometheus import MAX_STEPS, TIMEOUT_S, Prometheus
 

@@ -11,7 +11,7 @@ from penstock.clock import LoopClock
 from penstock.config.settings import DeploymentSettings, ProviderSettings
 from penstock.core.usage import Usage
 from penstock.errors import BadAnswer, Unreachable
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.play import Play
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.scripted import Scripted

@@ -11,7 +11,7 @@ import pytest
 from penstock.clock import LoopClock, SystemRng
 from penstock.config.settings import DeploymentSettings, ProviderSettings, SimulationSettings
 from penstock.core.usage import Usage
-from penstock.ports import UpstreamCall
+from penstock.ports.providers import UpstreamCall
 from penstock.providers.registry import KINDS, adapter
 from penstock.providers.sim import Sim
 from penstock.providers.sim_prefixes import KEPT_S, UNIT_TOKENS, PrefixStore

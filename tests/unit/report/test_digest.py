@@ -8,7 +8,7 @@ from penstock.core.budget import Budget
 from penstock.core.budget_report import BudgetStanding
 from penstock.core.notice import Notice
 from penstock.core.windows import Span
-from penstock.ports import SpendRow
+from penstock.ports.ledger import SpendRow
 from penstock.report.digest import Day, Digest, notice_of, queries, yesterday
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

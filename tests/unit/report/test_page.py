@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from penstock.core.budget import Budget
 from penstock.core.budget_report import BudgetStanding
 from penstock.core.windows import Span
-from penstock.ports import Overview, OverviewQuery, Speed, SpendRow
+from penstock.ports.ledger import Overview, OverviewQuery, Speed, SpendRow
 from penstock.report import page, wording
 from penstock.report.figures import Figures, figures, groupings
 from penstock.report.page import render

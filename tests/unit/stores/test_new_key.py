@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from penstock.errors import StoreError
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 from penstock.stores.new_key import key_ids, new_key
 
 

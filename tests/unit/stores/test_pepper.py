@@ -8,7 +8,7 @@ import pytest
 from penstock.config.load import load
 from penstock.config.settings import Settings
 from penstock.errors import StoreError
-from penstock.ports import KeyRecord
+from penstock.ports.keys import KeyRecord
 from penstock.providers.registry import KINDS
 from penstock.stores.open import open_keys
 from penstock.stores.pepper import open_pepper
