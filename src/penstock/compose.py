@@ -352,8 +352,8 @@ async def _open_shared(settings: Settings, world: World, answers: AnswerCache) -
 
 async def ask_balance(provider: ProviderSettings, clock: Clock) -> Sequence[Balance]:
     """What the account at ``provider`` holds now, whose kind has a ``balance_path``. Raises UpstreamError."""
-    http = HttpTransport(clock)
+    senders = Senders(World(clock))
     try:
-        return await balance.ask_balance(http, provider, KINDS[provider.kind].balance_path, clock)
+        return await senders.balance(provider)
     finally:
-        await http.close()
+        await senders.close()
