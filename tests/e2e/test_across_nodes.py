@@ -31,6 +31,8 @@ UNHEARD_S = 5.0
 """The same, where the message is dropped."""
 BACKGROUND = 25
 """Scripts that two nodes run in a second without being asked for anything, and some more."""
+AT_ONCE = 20
+"""Scripts of the background that may fall together into one stretch, however short: an average bounds no moment."""
 
 
 class Pair:
@@ -343,9 +345,9 @@ def test_a_request_costs_two_round_trips(nodes: Pair, key: str, up: Upstream, fr
         answers = [nodes.ask(node, text, key).headers["x-penstock-cache"] for text in texts]
         time.sleep(0.1)
         calls = nodes.redis.calls()
-        scripts = calls.get("evalsha", 0) + calls.get("eval", 0) - BACKGROUND * (time.monotonic() - since)
+        own = BACKGROUND * (time.monotonic() - since) + AT_ONCE
         assert set(answers) == ({"miss"} if trips == 2 else {"exact"}), what
-        assert scripts <= trips * len(texts), what
+        assert calls.get("evalsha", 0) + calls.get("eval", 0) <= trips * len(texts) + own, what
         assert calls.get("xadd", 0) == 0, what
 
 
