@@ -52,7 +52,7 @@ from penstock.ports.centres import Centre
 from penstock.ports.clock import Clock, Ids, Rng
 from penstock.ports.faults import FailPoint
 from penstock.ports.ledger import Ledger
-from penstock.ports.providers import Transport
+from penstock.ports.providers import Incoming, Transport
 from penstock.ports.shared import Shared
 from penstock.ports.stores import Stores
 from penstock.ports.telemetry import Collector
@@ -114,9 +114,10 @@ class Senders:
             return given
         return self._sim if provider.kind == "sim" else self._http
 
-    def late_s(self) -> float:
-        """How long what providers sent has been waiting to be handed on."""
-        return self._http.turns.late_s
+    @property
+    def incoming(self) -> Incoming:
+        """What providers sent, on its way to who reads it."""
+        return self._http.turns
 
     def collector(self, settings: Callable[[], TelemetrySettings]) -> Collector:
         """The one that these name."""
@@ -304,7 +305,7 @@ def _gateway(
     owner = ids.new("own")[-_OWNER_DIGITS:]
     pepper = open_pepper(settings)
     senders = Senders(world)
-    standing = new_standing(settings, clock, world.rng, senders.late_s, well_for_s=world.region_well_for_s)
+    standing = new_standing(settings, clock, world.rng, senders.incoming, well_for_s=world.region_well_for_s)
     rates = OwnRates(clock, standing.keys)
     nodes = None
     if shared is not None:

@@ -1,6 +1,6 @@
 """What outlives a reload: requests in flight, slots, counters, what is known of deployments."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from penstock.config.settings import DeploymentSettings, Settings
@@ -16,6 +16,7 @@ from penstock.pipeline.route import Balancers
 from penstock.pipeline.standing import Standings
 from penstock.pipeline.teller import Calibrations, Running
 from penstock.ports.clock import Clock, Rng
+from penstock.ports.providers import Incoming
 
 
 @dataclass(slots=True)
@@ -46,18 +47,18 @@ class Standing:
 
 
 def new_standing(
-    settings: Settings, clock: Clock, rng: Rng, late_s: Callable[[], float], *, well_for_s: float = WELL_FOR_S
+    settings: Settings, clock: Clock, rng: Rng, incoming: Incoming, *, well_for_s: float = WELL_FOR_S
 ) -> Standing:
     """Of a gateway that has seen nothing yet.
 
-    ``late_s``: how long what providers sent waits to be handed on; ``well_for_s``: how long a region that was out has
+    ``incoming``: what providers sent, on its way to who reads it; ``well_for_s``: how long a region that was out has
     to be well before it is failed back to.
     """
     fleet = Fleet(clock, rng, settings.limits)
     fleet.adopt(settings.limits, deployments(settings))
     return Standing(
         budget=RetryBudget(settings.retry.budget),
-        gate=Gate(clock, settings.limits, late_s),
+        gate=Gate(clock, settings.limits, incoming),
         fleet=fleet,
         geography=Geography(clock, fleet, settings.regions, well_for_s=well_for_s),
     )

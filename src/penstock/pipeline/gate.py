@@ -1,9 +1,10 @@
 """The gateway's own slots: so many requests at once, and those who wait for one in their line.
 
-How many is ``limits.max_concurrency``, and less while our own loop is late: then more at once would only be slower.
+How many is ``limits.max_concurrency``, and less while our own loop is late: then more at once would only be slower, and
+what providers send is handed on in smaller pieces, so that who is sent away learns it soon.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import Final
 
@@ -12,6 +13,7 @@ from penstock.core.latency import Smoothed
 from penstock.core.loop_limit import LoopLimit
 from penstock.pipeline.line import Line
 from penstock.ports.clock import Clock, Timer
+from penstock.ports.providers import Incoming
 
 LOOK_S: Final = 0.01
 """How often the loop is asked how late it is, while there is much to do."""
@@ -19,18 +21,22 @@ LEAST: Final = 8
 """Requests at once that are always allowed."""
 
 
-def _in_time() -> float:
-    """Nothing waits."""
-    return 0.0
+class NothingComes:
+    """An Incoming that is always in time."""
+
+    late_s: Final = 0.0
+
+    def shorten(self, *, short: bool) -> None:
+        """Nothing is to be handed on."""
 
 
 class Gate:
     """Takes in, makes wait, sends away."""
 
-    def __init__(self, clock: Clock, limits: LimitSettings, late_s: Callable[[], float] = _in_time) -> None:
-        """``late_s``: how long what providers sent has been waiting to be handed on."""
+    def __init__(self, clock: Clock, limits: LimitSettings, incoming: Incoming | None = None) -> None:
+        """``incoming``: what providers sent; None = nothing."""
         self.active = 0
-        self._late_s = late_s
+        self._incoming = NothingComes() if incoming is None else incoming
         self._clock = clock
         self._line = Line(clock, limits, "the gateway has all the requests it can serve", self.leave)
         self._timer: Timer | None = None
@@ -103,7 +109,8 @@ class Gate:
     def _look(self) -> None:
         """How late this comes is how late everything does."""
         now, self._timer = self._clock.monotonic(), None
-        self._adaptive.observe(max(0.0, now - self._due, self._late_s()), self.active, now)
+        self._adaptive.observe(max(0.0, now - self._due, self._incoming.late_s), self.active, now)
+        self._incoming.shorten(short=self.limit < self._limits.max_concurrency)
         self._line.expect(self._usual.value(now))
         if self._limits.adaptive and (self.active >= LEAST or self.waiting):
             self._watch()

@@ -53,6 +53,19 @@ class Transport(Protocol):
         ...
 
 
+class Incoming(Protocol):
+    """What providers sent, on its way to who reads it."""
+
+    @property
+    def late_s(self) -> float:
+        """How long what is next has been waiting to be handed on."""
+        ...
+
+    def shorten(self, *, short: bool) -> None:
+        """Whether to hand on little at a time."""
+        ...
+
+
 class Adapter(Protocol):
     """How one kind of provider speaks. Pure: the sender does the I/O."""
 

@@ -213,20 +213,31 @@ async def test_a_turn_that_comes_while_its_waiter_leaves_is_passed_on(first: str
     assert (gate.active, gate.waiting) == (0, 0)
 
 
+class Late:
+    """What providers sent, as late as a test says."""
+
+    late_s = 0.0
+    short = False
+
+    def shorten(self, *, short: bool) -> None:
+        """Note it."""
+        self.short = short
+
+
 async def test_what_waits_to_be_handed_on_counts_as_late() -> None:
-    """A loop whose turns are short, because what providers send is handed on in pieces, is given less all the same."""
-    late_s = [0.0]
-    gate = Gate(LoopClock(0.0), LimitSettings(max_body=1, max_concurrency=100, max_queue=5), lambda: late_s[0])
+    """A loop that hands on in pieces what providers send is given less all the same, and smaller pieces meanwhile."""
+    incoming = Late()
+    gate = Gate(LoopClock(0.0), LimitSettings(max_body=1, max_concurrency=100, max_queue=5), incoming)
     for _ in range(50):
         await gate.enter("k", batch=False)
     await asyncio.sleep(1.0)
-    assert gate.limit == 100
-    late_s[0] = 0.1
+    assert (gate.limit, incoming.short) == (100, False)
+    incoming.late_s = 0.1
     await asyncio.sleep(1.0)
-    assert gate.limit == LEAST
-    late_s[0] = 0.0
+    assert (gate.limit, incoming.short) == (LEAST, True)
+    incoming.late_s = 0.0
     await asyncio.sleep(FORGOTTEN_S + 0.5)
-    assert gate.limit == 100
+    assert (gate.limit, incoming.short) == (100, False)
     for _ in range(50):
         gate.leave()
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from penstock.providers.turns import READ_BYTES, TURN_BYTES, Turns
+from penstock.providers.turns import READ_BYTES, SHORT_BYTES, TURN_BYTES, Turns
 
 pytestmark = pytest.mark.looptime
 
@@ -52,6 +52,25 @@ async def test_small_reads_count_for_what_a_read_costs() -> None:
         looks += 1
         assert len(handed) - before <= TURN_BYTES // READ_BYTES + 1
     assert looks > 10_000 * READ_BYTES // TURN_BYTES * 0.9
+
+
+async def test_a_turn_is_short_while_it_is_said() -> None:
+    """From the next on, and long again after it."""
+    line, handed = turns(), list[int]()
+    per_turn = list[int]()
+
+    async def a_turn() -> None:
+        before = len(handed)
+        await asyncio.sleep(0)
+        per_turn.append(len(handed) - before)
+
+    for number in range(400):
+        line.take(SMALL, partial(handed.append, number))
+    line.shorten(short=True)
+    await a_turn()
+    line.shorten(short=False)
+    await a_turn()
+    assert per_turn == [SHORT_BYTES // (READ_BYTES + SMALL) + 1, TURN_BYTES // (READ_BYTES + SMALL) + 1]
 
 
 async def test_what_comes_meanwhile_stands_behind_those_who_wait() -> None:
