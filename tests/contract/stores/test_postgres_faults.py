@@ -183,7 +183,11 @@ def test_a_killed_node_loses_and_doubles_nothing(url: str, tmp_path: Path, serve
             lines = [told.readline() for _ in range(30)]
         server.start()
         acknowledged = int(lines[-1].split()[0])
-        found = asyncio.run(numbers(url, tmp_path / "b"))
+        total = asyncio.run(requests(url, tmp_path / "b"))
+        rows = server.run(lambda connection: connection.fetch(WHOLE), url.rpartition("/")[2])  # that no port asks
+        found = {int(row[0][3:]) for row in rows}
+        assert {tuple(row[1:]) for row in rows} == {(1, 1)}
+        assert len(rows) == len(found) == total
         assert found >= set(range(first, acknowledged))
         first = max(found) + 1
 
@@ -199,15 +203,11 @@ def writing(url: str, directory: Path, first: int) -> Iterator[IO[str]]:
         process.kill()
 
 
-async def numbers(url: str, elsewhere: Path) -> set[int]:
-    """Of the exchanges that are there, when the next process in the same directory is open; each is whole."""
+async def requests(url: str, elsewhere: Path) -> int:
+    """How many there are, when the next process in the same directory is open."""
     async with node(url, elsewhere.with_name("a")) as one:
         assert one.ledger.spooled_bytes == 0
-        _, total = await one.stores.reader.spend(EVERYTHING)
-        rows = await one.ledger._pool.fetch(WHOLE)  # noqa: SLF001 - a question that no port has
-        assert {tuple(row[1:]) for row in rows} == {(1, 1)}
-        assert total.requests == len(rows)
-        return {int(row[0][3:]) for row in rows}
+        return (await one.stores.reader.spend(EVERYTHING))[1].requests
 
 
 async def test_rows_wait_in_a_directory_of_their_own(url: str, tmp_path: Path, server: PostgresServer) -> None:
