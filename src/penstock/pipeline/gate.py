@@ -51,6 +51,7 @@ class Gate:
             self._adaptive = _adaptive(limits)
         self._limits = limits
         self._line.adopt(limits)
+        self._pace()
         self._fill()
 
     @property
@@ -100,6 +101,10 @@ class Gate:
         while self.active < self.limit and self._line.call():
             self.active += 1
 
+    def _pace(self) -> None:
+        """Hand on little at a time while fewer are let in than may be."""
+        self._incoming.shorten(short=self.limit < self._limits.max_concurrency)
+
     def _watch(self) -> None:
         """Look at the loop again and again, while there is much to do."""
         if self._timer is None:
@@ -110,7 +115,7 @@ class Gate:
         """How late this comes is how late everything does."""
         now, self._timer = self._clock.monotonic(), None
         self._adaptive.observe(max(0.0, now - self._due, self._incoming.late_s), self.active, now)
-        self._incoming.shorten(short=self.limit < self._limits.max_concurrency)
+        self._pace()
         self._line.expect(self._usual.value(now))
         if self._limits.adaptive and (self.active >= LEAST or self.waiting):
             self._watch()

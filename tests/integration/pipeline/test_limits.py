@@ -242,6 +242,22 @@ async def test_what_waits_to_be_handed_on_counts_as_late() -> None:
         gate.leave()
 
 
+async def test_no_limit_of_its_own_is_no_reason_for_small_pieces() -> None:
+    """Where a reload says so while nothing is under way."""
+    incoming, limits = Late(), LimitSettings(max_body=1, max_concurrency=100, max_queue=5)
+    gate = Gate(LoopClock(0.0), limits, incoming)
+    incoming.late_s = 0.1
+    for _ in range(50):
+        await gate.enter("k", batch=False)
+    await asyncio.sleep(1.0)
+    for _ in range(50):
+        gate.leave()
+    await asyncio.sleep(1.0)
+    assert incoming.short
+    gate.adopt(replace(limits, adaptive=False))
+    assert not incoming.short
+
+
 async def test_a_slot_comes_back_whatever_ends_the_exchange() -> None:
     """A hundred of every kind through two slots."""
     async with open_house(limits={"max_concurrency": 2, "max_queue": 1000}, retry={"attempts": 1}) as house:
